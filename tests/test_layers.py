@@ -1,0 +1,75 @@
+"""Rooms import only rooms below them: read from the source, local and TYPE_CHECKING imports included."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "whisperlite"
+LAYER = {
+    "errors": 0, "knobs": 0, "trace": 0, "results": 0,
+    "quant": 1,
+    "kernels": 2, "graph": 2,
+    "runtime": 3,
+    "audio": 4, "checkpoint": 4, "text": 4,
+    "model": 5,
+    "decode": 6,
+    "transcribe": 7,
+    "stream": 8, "writers": 8,
+    "api": 9, "compat": 9, "cli": 9, "__init__": 9, "__main__": 9,
+}  # fmt: skip
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    package = ["whisperlite", *path.relative_to(PACKAGE).parts[:-1]]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, node.module] if node.module else base)
+            found.add(module)
+            if module == "whisperlite":
+                found.update(f"whisperlite.{alias.name}" for alias in node.names)
+    return {name for name in found if name.startswith("whisperlite.")}
+
+
+def test_every_room_has_a_layer():
+    assert {room_of(path) for path in FILES} <= set(LAYER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    room = room_of(path)
+    for module in imported_modules(path):
+        target = module.split(".")[1]
+        if target not in LAYER:  # a public name of the package itself
+            target = "__init__"
+        allowed = target == room or LAYER[target] < LAYER[room] or LAYER[room] == 9
+        assert allowed, f"{path.name} ({room}, layer {LAYER[room]}) imports {module} (layer {LAYER[target]})"
+        if room == "graph":
+            assert target != "kernels"
+
+
+def test_graph_does_not_know_numba():
+    for path in (PACKAGE / "graph").rglob("*.py"):
+        assert "numba" not in {alias.split(".")[0] for alias in _all_imports(path)}, path
+
+
+def _all_imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names

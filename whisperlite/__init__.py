@@ -1,0 +1,1 @@
+"""Whisper speech recognition in Python, NumPy and Numba."""

@@ -1,0 +1,90 @@
+"""What transcription returns: frozen records.
+
+In: nothing. Out: ``Word``, ``Attempt``, ``Segment``. Knows nothing of: how they are made.
+Times are seconds from the start of the audio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word with its times (seconds) and probability (0 to 1)."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The shape of OpenAI's word dictionary."""
+        return {"word": self.word, "start": self.start, "end": self.end, "probability": self.probability}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at decoding a window: what came out, and why it was kept or rejected."""
+
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of text with its times.
+
+    Attributes
+    ----------
+    id : int
+        Running number from 0.
+    seek : int
+        First mel frame (10 ms each) of the window the segment was decoded from.
+    start, end : float
+        Seconds.
+    text : str
+        With its leading space, as OpenAI gives it.
+    tokens : tuple of int
+        Ids, timestamps included.
+    temperature, avg_logprob, compression_ratio, no_speech_prob : float
+        Of the window the segment belongs to.
+    words : tuple of Word, or None where word times were not asked for.
+    attempts : tuple of Attempt
+        Every try at this window in order; the last one is the one kept.
+    """
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The shape of OpenAI's segment dictionary (``words`` only where they exist)."""
+        result: dict[str, Any] = {
+            "id": self.id,
+            "seek": self.seek,
+            "start": self.start,
+            "end": self.end,
+            "text": self.text,
+            "tokens": list(self.tokens),
+            "temperature": self.temperature,
+            "avg_logprob": self.avg_logprob,
+            "compression_ratio": self.compression_ratio,
+            "no_speech_prob": self.no_speech_prob,
+        }
+        if self.words is not None:
+            result["words"] = [word.to_dict() for word in self.words]
+        return result
