@@ -1,0 +1,1 @@
+"""Numba kernels; ``kernels.reference`` says in NumPy what each one means."""

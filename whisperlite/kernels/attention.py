@@ -1,0 +1,268 @@
+"""Attention over packed keys and values, and over the decoder's growing cache.
+
+In: query rows, key and value panels or cache rows. Out: attention rows (heads side by side).
+Knows nothing of: layers, beams, what is a window.
+
+A block of query rows keeps its scores over all positions in a scratch that fits L2 (12 rows of 1500 are 72 KB), so
+the softmax is the plain two-pass one and no score matrix is ever written to memory.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from whisperlite.kernels import simd
+from whisperlite.kernels.matmul import MAX_ROWS, PANEL, PANEL_BYTES, block_times_panel
+from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.simd import F32, copy_bytes, load_i32, vector
+
+
+@intrinsic
+def row_max(typingctx, x, n):
+    def emit(context, b, signature, args):
+        x, n = args
+
+        def step(b, acc, at, lanes):
+            return simd.fmax(b, simd.load(b, b.add(x, at), vector(F32, lanes)), acc)
+
+        return simd.reduce_row(b, n, -3.0e38, step, simd.fmax)
+
+    return types.float32(types.int64, types.int64), emit
+
+
+@intrinsic
+def row_exp_sum(typingctx, x, n, top, scale):
+    """x = exp((x - top) * scale) in place; gives the sum."""
+
+    def emit(context, b, signature, args):
+        x, n, top, scale = args
+
+        def step(b, acc, at, lanes):
+            place = b.add(x, at)
+            shifted = b.fsub(simd.load(b, place, vector(F32, lanes)), simd.splat(b, top, lanes))
+            value = simd.exp(b, b.fmul(shifted, simd.splat(b, scale, lanes)))
+            simd.store(b, value, place)
+            return b.fadd(acc, value)
+
+        return simd.reduce_row(b, n, 0.0, step, simd.add)
+
+    f = types.float32
+    return f(types.int64, types.int64, f, f), emit
+
+
+@intrinsic
+def row_scale(typingctx, x, n, scale, out):
+    """out = x * scale."""
+
+    def emit(context, b, signature, args):
+        x, n, scale, out = args
+
+        def body(b, at, lanes):
+            value = simd.load(b, b.add(x, at), vector(F32, lanes))
+            simd.store(b, b.fmul(value, simd.splat(b, scale, lanes)), b.add(out, at))
+
+        simd.map_row(b, n, body)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32, types.int64), emit
+
+
+@intrinsic
+def row_dot(typingctx, x, y, n):
+    def emit(context, b, signature, args):
+        x, y, n = args
+
+        def step(b, acc, at, lanes):
+            kind = vector(F32, lanes)
+            return simd.fma(b, simd.load(b, b.add(x, at), kind), simd.load(b, b.add(y, at), kind), acc)
+
+        return simd.reduce_row(b, n, 0.0, step, simd.add)
+
+    return types.float32(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def row_add_scaled(typingctx, x, n, scale, out):
+    """out += x * scale."""
+
+    def emit(context, b, signature, args):
+        x, n, scale, out = args
+
+        def body(b, at, lanes):
+            kind, place = vector(F32, lanes), b.add(out, at)
+            value = simd.load(b, b.add(x, at), kind)
+            simd.store(b, simd.fma(b, value, simd.splat(b, scale, lanes), simd.load(b, place, kind)), place)
+
+        simd.map_row(b, n, body)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32, types.int64), emit
+
+
+@intrinsic
+def one_over(typingctx, value):
+    def emit(context, b, signature, args):
+        return b.fdiv(ir.Constant(F32, 1.0), args[0])
+
+    return types.float32(types.float32), emit
+
+
+@njit
+def score_rows(q, ldq, n_rows, key_panels, n_ctx, head_size, scores, lds):
+    """scores[row, t] = q[row] . k[t], unscaled, for the positions of all panels."""
+    for p in range((n_ctx + PANEL - 1) // PANEL):
+        panel = key_panels + p * head_size * PANEL_BYTES
+        block_times_panel(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
+
+
+@kernel(
+    "q", "q_batch", "ldq", "n_new", "audio_rows", "n_audio", "key_panels", "value_panels", "n_ctx", "n_head",
+    "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch", "scratch_bytes",
+)  # fmt: skip
+def attention_packed_f32(args, sync, thread, n_threads):
+    """Unmasked attention: batch rows ``audio_rows[a] .. audio_rows[a+1]`` attend to audio a.
+
+    With ``audio_rows`` 0, batch row b attends to audio b. Each batch row has ``n_new`` query rows. ``scratch``
+    gives every thread ``scratch_bytes``: the scores of ``MAX_ROWS`` rows, then their output.
+    """
+    q, q_batch, ldq, n_new, audio_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_audio, key_panels, value_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
+    out, out_batch, ldo = arg(args, 12), arg(args, 13), arg(args, 14)
+    scores = arg(args, 15) + thread * arg(args, 16)
+    lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
+    mixed = scores + MAX_ROWS * lds
+    n_value_panels = (head_size + PANEL - 1) // PANEL
+    ldm = n_value_panels * PANEL_BYTES
+    key_bytes, value_bytes = lds * head_size, n_value_panels * n_ctx * PANEL_BYTES
+    item, first_item = claim(sync), 0
+    for audio in range(n_audio):
+        row0 = load_i32(audio_rows + 4 * audio) if audio_rows else audio
+        row1 = load_i32(audio_rows + 4 * audio + 4) if audio_rows else audio + 1
+        n_rows = (row1 - row0) * n_new
+        # Query rows that lie one stride apart can share a tile across batch rows.
+        together = n_rows if n_new == 1 else n_new
+        ld_tile = q_batch if n_new == 1 else ldq
+        ld_out = out_batch if n_new == 1 else ldo
+        blocks = (together + MAX_ROWS - 1) // MAX_ROWS
+        groups = 1 if n_new == 1 else row1 - row0
+        while item < first_item + groups * blocks * n_head:
+            local = item - first_item
+            head = local // (groups * blocks)
+            batch = row0 + local // blocks % groups
+            first = local % blocks * MAX_ROWS
+            count = min(MAX_ROWS, together - first)
+            source = q + batch * q_batch + first * ld_tile + head * head_size * 4
+            target = out + batch * out_batch + first * ld_out + head * head_size * 4
+            panel_index = audio * n_head + head
+            score_rows(source, ld_tile, count, key_panels + panel_index * key_bytes, n_ctx, head_size, scores, lds)
+            values = value_panels + panel_index * value_bytes
+            for row in range(count):
+                top = row_max(scores + row * lds, n_ctx)
+                total = row_exp_sum(scores + row * lds, n_ctx, top, scale)
+                simd.store_f32(mixed + MAX_ROWS * ldm + 4 * row, one_over(total))
+            for p in range(n_value_panels):
+                panel = values + p * n_ctx * PANEL_BYTES
+                block_times_panel(scores, lds, count, panel, n_ctx, mixed + p * PANEL_BYTES, ldm, 0)
+            for row in range(count):
+                share = simd.load_f32(mixed + MAX_ROWS * ldm + 4 * row)
+                row_scale(mixed + row * ldm, head_size, share, target + row * ld_out)
+            item = claim(sync)
+        first_item += groups * blocks * n_head
+
+
+def attention_scratch_bytes(n_ctx: int, head_size: int) -> int:
+    """Scratch that ``attention_packed_f32`` needs for each thread."""
+    scores = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
+    mixed = (head_size + PANEL - 1) // PANEL * PANEL_BYTES
+    return MAX_ROWS * (scores + mixed + 4)
+
+
+@kernel(
+    "q", "q_batch", "ldq", "n_batch", "n_new", "audio_rows", "n_audio", "key_panels", "n_ctx", "n_head",
+    "head_size", "scale_bits", "heads", "n_heads", "out", "scratch", "scratch_bytes",
+)  # fmt: skip
+def cross_scores_f32(args, sync, thread, n_threads):
+    """Scaled scores before softmax of chosen heads: out (B, n_new, n_heads, n_ctx), dense."""
+    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    audio_rows, n_audio, key_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
+    heads, n_heads, out = arg(args, 12), arg(args, 13), arg(args, 14)
+    scores = arg(args, 15) + thread * arg(args, 16)
+    lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_new * n_heads:
+            break
+        row = item // n_heads
+        batch, u = row // n_new, row % n_new
+        head = load_i32(heads + 4 * (item % n_heads))
+        audio = batch
+        if audio_rows:
+            audio = 0
+            while audio + 1 < n_audio and load_i32(audio_rows + 4 * (audio + 1)) <= batch:
+                audio += 1
+        keys = key_panels + (audio * n_head + head) * lds * head_size
+        source = q + batch * q_batch + u * ldq + head * head_size * 4
+        score_rows(source, ldq, 1, keys, n_ctx, head_size, scores, lds)
+        row_scale(scores, n_ctx, scale, out + item * n_ctx * 4)
+
+
+@kernel("new", "new_batch", "ldn", "n_batch", "n_new", "past", "own_rows", "n_state", "cache", "cache_row", "ldc")
+def cache_append_f32(args, sync, thread, n_threads):
+    """cache[own_rows[b], past[b] + u] = new[b, u]."""
+    new, new_batch, ldn, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    past, own_rows, n_state = arg(args, 5), arg(args, 6), arg(args, 7)
+    cache, cache_row, ldc = arg(args, 8), arg(args, 9), arg(args, 10)
+    while True:
+        batch = claim(sync)
+        if batch >= n_batch:
+            break
+        target = cache + load_i32(own_rows + 4 * batch) * cache_row + load_i32(past + 4 * batch) * ldc
+        for u in range(n_new):
+            copy_bytes(target + u * ldc, new + batch * new_batch + u * ldn, 4 * n_state)
+
+
+@kernel(
+    "q", "q_batch", "ldq", "n_batch", "n_new", "past", "own_rows", "cache_rows", "n_cache", "keys", "values",
+    "cache_row", "ldc", "n_head", "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch",
+    "scratch_bytes",
+)  # fmt: skip
+def cached_attention_f32(args, sync, thread, n_threads):
+    """Causal attention of new positions over the cache.
+
+    Position p before ``past[b]`` is read from cache row ``cache_rows[b, p]`` (beams share their past without
+    copies), later ones from ``own_rows[b]``. ``scratch``: n_cache scores per thread.
+    """
+    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
+    n_head, head_size, scale = arg(args, 13), arg(args, 14), simd.load_f32(args + 120)
+    out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
+    scores = arg(args, 19) + thread * arg(args, 20)
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_new * n_head:
+            break
+        head = item % n_head
+        u = item // n_head % n_new
+        batch = item // (n_head * n_new)
+        before = load_i32(past + 4 * batch)
+        own = load_i32(own_rows + 4 * batch)
+        table = cache_rows + batch * n_cache * 4
+        source = q + batch * q_batch + u * ldq + head * head_size * 4
+        target = out + batch * out_batch + u * ldo + head * head_size * 4
+        n_seen = before + u + 1
+        for p in range(n_seen):
+            row = load_i32(table + 4 * p) if p < before else own
+            place = row * cache_row + p * ldc + head * head_size * 4
+            simd.store_f32(scores + 4 * p, row_dot(source, keys + place, head_size))
+        top = row_max(scores, n_seen)
+        share = one_over(row_exp_sum(scores, n_seen, top, scale))
+        simd.fill_zero(target, 4 * head_size)
+        for p in range(n_seen):
+            row = load_i32(table + 4 * p) if p < before else own
+            place = row * cache_row + p * ldc + head * head_size * 4
+            row_add_scaled(values + place, head_size, simd.load_f32(scores + 4 * p) * share, target)

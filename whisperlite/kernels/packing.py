@@ -1,0 +1,100 @@
+"""Packing matrices into the panels that matmul and attention read.
+
+In: rows in their natural order. Out: panels of 32. Knows nothing of: checkpoints, cache layout.
+"""
+
+from __future__ import annotations
+
+from numba import njit, types
+from numba.extending import intrinsic
+
+from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.matmul import PANEL, PANEL_BYTES
+from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, vector
+
+BLOCK = cpu.vector_width()  # side of the squares that are transposed in registers
+
+
+@intrinsic
+def transpose_square(typingctx, source, lds, target, ldt):
+    """target[k, r] = source[r, k] for a square of ``BLOCK`` float32."""
+
+    def emit(context, b, signature, args):
+        source, lds, target, ldt = args
+        kind = vector(F32, BLOCK)
+        rows = [simd.load(b, b.add(source, b.mul(lds, simd.int64(r))), kind) for r in range(BLOCK)]
+        for k, row in enumerate(simd.transpose(b, rows)):
+            simd.store(b, row, b.add(target, b.mul(ldt, simd.int64(k))))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), emit
+
+
+@njit
+def pack_panel(source, lds, n_rows, n_in, panel):
+    """panel[k, r] = source[r, k] for up to 32 rows; columns past ``n_rows`` are zero."""
+    if n_rows < PANEL:
+        fill_zero(panel, n_in * PANEL_BYTES)
+    whole_rows = n_rows // BLOCK * BLOCK
+    whole_in = n_in // BLOCK * BLOCK
+    for r in range(0, whole_rows, BLOCK):
+        for k in range(0, whole_in, BLOCK):
+            transpose_square(source + r * lds + 4 * k, lds, panel + k * PANEL_BYTES + 4 * r, PANEL_BYTES)
+        for k in range(whole_in, n_in):
+            for i in range(r, r + BLOCK):
+                simd.store_f32(panel + k * PANEL_BYTES + 4 * i, simd.load_f32(source + i * lds + 4 * k))
+    for r in range(whole_rows, n_rows):
+        for k in range(n_in):
+            simd.store_f32(panel + k * PANEL_BYTES + 4 * r, simd.load_f32(source + r * lds + 4 * k))
+
+
+@kernel("source", "lds", "n_rows", "n_in", "panels")
+def pack_weight_f32(args, sync, thread, n_threads):
+    """Weight (n_rows, n_in) to panels [ceil(n_rows/32)][n_in][32]."""
+    source, lds, n_rows, n_in, panels = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    while True:
+        p = claim(sync)
+        if p * PANEL >= n_rows:
+            break
+        count = min(PANEL, n_rows - p * PANEL)
+        pack_panel(source + p * PANEL * lds, lds, count, n_in, panels + p * n_in * PANEL_BYTES)
+
+
+@kernel("k", "k_batch", "ldk", "n_batch", "n_ctx", "n_head", "head_size", "panels")
+def pack_keys_f32(args, sync, thread, n_threads):
+    """Keys (A, T, H*K) to panels [A][H][ceil(T/32)][K][32]: positions side by side."""
+    k, k_batch, ldk, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
+    n_panels = (n_ctx + PANEL - 1) // PANEL
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_head * n_panels:
+            break
+        t = (item % n_panels) * PANEL
+        head = item // n_panels % n_head
+        batch = item // (n_panels * n_head)
+        source = k + batch * k_batch + t * ldk + head * head_size * 4
+        pack_panel(source, ldk, min(PANEL, n_ctx - t), head_size, panels + item * head_size * PANEL_BYTES)
+
+
+@kernel("v", "v_batch", "ldv", "n_batch", "n_ctx", "n_head", "head_size", "panels")
+def pack_values_f32(args, sync, thread, n_threads):
+    """Values (A, T, H*K) to panels [A][H][ceil(K/32)][T][32]: 32 columns of a head side by side."""
+    v, v_batch, ldv, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
+    n_panels = (head_size + PANEL - 1) // PANEL
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_head * n_panels:
+            break
+        column = (item % n_panels) * PANEL
+        head = item // n_panels % n_head
+        batch = item // (n_panels * n_head)
+        count = min(PANEL, head_size - column)
+        source = v + batch * v_batch + (head * head_size + column) * 4
+        target = panels + item * n_ctx * PANEL_BYTES
+        for t in range(n_ctx):
+            if count < PANEL:
+                fill_zero(target + t * PANEL_BYTES, PANEL_BYTES)
+            copy_bytes(target + t * PANEL_BYTES, source + t * ldv, 4 * count)

@@ -1,0 +1,152 @@
+"""Declaring kernels, compiling them when first needed, and their cache on disk.
+
+In: functions decorated with ``@kernel``. Out: native addresses, or direct calls.
+Knows nothing of: graphs, plans, thread teams.
+
+A kernel is a function ``kernel(args, sync, thread, n_threads)``:
+
+args : address of its int64 arguments, in the order of the decorator's names; read one with ``arg(args, i)``.
+sync : address of the synchronisation block; ``claim(sync)`` gives the next work item (0, 1, 2, ...).
+thread, n_threads : which member of the team runs it; for scratch memory of its own.
+
+It allocates nothing and holds no GIL. All threads of a team run the same kernel at once and share its work by
+claiming items until they are past the last one, so a result must not depend on who computes an item.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba import njit, types
+
+from whisperlite import knobs, trace
+from whisperlite.kernels.simd import fetch_add, load_i64
+
+SIGNATURE = types.void(types.int64, types.int64, types.int64, types.int64)
+SYNC_WORDS = 32  # int64 words: arrivals, generation and claims, each on cache lines of its own
+ARRIVALS, GENERATION, CLAIMS = 0, 64, 128  # byte offsets in the block
+
+_compile_lock = threading.RLock()
+
+
+@njit(inline="always")
+def arg(args, i):
+    """The i-th int64 argument."""
+    return load_i64(args + 8 * i)
+
+
+@njit(inline="always")
+def claim(sync):
+    """The next work item that no thread has taken, from 0."""
+    return fetch_add(sync + CLAIMS, 1)
+
+
+class Kernel:
+    """One kernel: its name, its arguments' names, and its machine code once asked for."""
+
+    def __init__(self, function: Callable[[Any, Any, Any, Any], None], params: tuple[str, ...]):
+        self.name = function.__name__
+        self.params = params
+        self.function = function
+        self._address = 0
+        self._entry: Callable[[int, int, int, int], None] | None = None
+        self._compiled: Any = None
+
+    def address(self) -> int:
+        """Address of the compiled kernel; compiles it, or loads it from the cache, at the first call."""
+        if not self._address:
+            with _compile_lock:
+                if not self._address:
+                    self._compiled = compile_entry(self.function, SIGNATURE)
+                    self._address = self._compiled.address
+        return self._address
+
+    def __call__(self, **arguments: int) -> None:
+        """Run on this thread alone; arguments by name, addresses and sizes as int."""
+        if set(arguments) != set(self.params):
+            raise TypeError(f"{self.name} takes {self.params}, given {tuple(arguments)}")
+        if self._entry is None:
+            entry_type = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
+            self._entry = entry_type(self.address())
+        words = np.array([arguments[name] for name in self.params], np.int64)
+        sync = np.zeros(SYNC_WORDS, np.int64)
+        self._entry(words.ctypes.data, sync.ctypes.data, 0, 1)
+
+    def __repr__(self) -> str:
+        return f"Kernel({self.name})"
+
+
+def kernel(*params: str) -> Callable[[Callable[[Any, Any, Any, Any], None]], Kernel]:
+    """Decorator: declare a kernel and name its arguments."""
+    return lambda function: Kernel(function, params)
+
+
+def compile_entry(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile ``function`` as a C-callable (GIL-free) entry, through the cache where there is one."""
+    started = time.perf_counter()
+    folder = cache_folder()
+    compiled = None
+    if folder is not None:
+        # Numba reads its cache folder from a global when a function is decorated.
+        saved, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+        try:
+            compiled = numba.cfunc(signature, nopython=True, cache=True)(function)
+        except (OSError, RuntimeError, EOFError) as error:
+            trace.debug(1, f"kernel cache {folder} cannot be used: {error}")
+        finally:
+            numba.config.CACHE_DIR = saved
+    if compiled is None:
+        compiled = numba.cfunc(signature, nopython=True)(function)
+    hit = bool(getattr(compiled, "cache_hits", 0))
+    seconds = time.perf_counter() - started
+    trace.debug(1, f"{'loaded' if hit else 'compiled'} {function.__name__} in {seconds:.2f} s")
+    return compiled
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Folder of compiled kernels, or None where none can be written.
+
+    Its name holds a hash of all kernel sources: Numba's own check sees only the file of the cached function,
+    not the modules it takes its inner loops from.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    folder = base_folder() / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        trace.debug(1, f"no kernel cache: {error}")
+        return None
+    return folder
+
+
+def base_folder() -> Path:
+    """Where caches live: ``WHISPERLITE_CACHE_DIR``, ``NUMBA_CACHE_DIR`` or the user's cache folder."""
+    named = knobs.CACHE_DIR.get() or os.environ.get("NUMBA_CACHE_DIR", "")
+    if named:
+        return Path(named)
+    if sys.platform == "win32":
+        root = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
+    elif sys.platform == "darwin":
+        root = os.path.expanduser("~/Library/Caches")
+    else:
+        root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(root) / "whisperlite"

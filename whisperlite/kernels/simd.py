@@ -1,0 +1,386 @@
+"""LLVM vector IR building blocks for kernels.
+
+In: an llvmlite ``IRBuilder`` (``b``) and values. Out: emitted instructions.
+Knows nothing of: models, layouts, work splitting.
+
+Numba's plain loops reach a fifth of a CPU's peak. Kernels therefore emit their inner loops as LLVM vector
+instructions through ``numba.extending.intrinsic``. Addresses are int64 values; every vector function takes its
+lane count from its arguments' type, so one definition serves AVX-512, AVX2, NEON and single lanes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from whisperlite.kernels import cpu
+
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+F16, F32 = ir.HalfType(), ir.FloatType()
+
+Builder = Any  # llvmlite.ir.IRBuilder
+Value = Any  # llvmlite.ir.Value
+
+
+def vector(element: ir.Type, lanes: int) -> ir.Type:
+    return ir.VectorType(element, lanes)
+
+
+def int64(value: int) -> Value:
+    return ir.Constant(I64, value)
+
+
+def const(value: float, lanes: int) -> Value:
+    """Float32 vector with ``value`` in every lane."""
+    return ir.Constant(vector(F32, lanes), [float(np.float32(value))] * lanes)
+
+
+def const_int(value: int, lanes: int) -> Value:
+    return ir.Constant(vector(I32, lanes), [value] * lanes)
+
+
+def offset(b: Builder, address: Value, n_bytes: int | Value) -> Value:
+    return b.add(address, int64(n_bytes) if isinstance(n_bytes, int) else n_bytes)
+
+
+def load(b: Builder, address: Value, value_type: ir.Type, align: int = 4) -> Value:
+    instruction = b.load(b.inttoptr(address, value_type.as_pointer()))
+    instruction.align = align
+    return instruction
+
+
+def store(b: Builder, value: Value, address: Value, align: int = 4) -> None:
+    b.store(value, b.inttoptr(address, value.type.as_pointer())).align = align
+
+
+def splat(b: Builder, scalar: Value, lanes: int) -> Value:
+    one = b.insert_element(ir.Constant(vector(scalar.type, lanes), ir.Undefined), scalar, ir.Constant(I32, 0))
+    if lanes == 1:
+        return one
+    return b.shuffle_vector(one, ir.Constant(one.type, ir.Undefined), ir.Constant(vector(I32, lanes), [0] * lanes))
+
+
+def call(b: Builder, name: str, return_type: ir.Type, arguments: Sequence[Value]) -> Value:
+    signature = ir.FunctionType(return_type, [argument.type for argument in arguments])
+    return b.call(cgutils.get_or_insert_function(b.module, signature, name), arguments)
+
+
+def fma(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    """``x*y + z``; ``fmuladd`` and not ``fma``, which is a library call where the CPU has no such instruction."""
+    return call(b, f"llvm.fmuladd.v{x.type.count}f32", x.type, [x, y, z])
+
+
+def fabs(b: Builder, x: Value) -> Value:
+    return call(b, f"llvm.fabs.v{x.type.count}f32", x.type, [x])
+
+
+def fmax(b: Builder, x: Value, y: Value) -> Value:
+    return b.select(b.fcmp_ordered(">", x, y), x, y)
+
+
+def fmin(b: Builder, x: Value, y: Value) -> Value:
+    return b.select(b.fcmp_ordered("<", x, y), x, y)
+
+
+def rint(b: Builder, x: Value) -> Value:
+    return call(b, f"llvm.rint.v{x.type.count}f32", x.type, [x])
+
+
+def reduce_lanes(b: Builder, x: Value, combine: Callable[[Builder, Value, Value], Value]) -> Value:
+    """Combine all lanes (a power of two) into a scalar."""
+    lanes = x.type.count
+    while lanes > 1:
+        half = lanes // 2
+        undefined = ir.Constant(x.type, ir.Undefined)
+        low = b.shuffle_vector(x, undefined, ir.Constant(vector(I32, half), list(range(half))))
+        high = b.shuffle_vector(x, undefined, ir.Constant(vector(I32, half), list(range(half, lanes))))
+        x = combine(b, low, high)
+        lanes = half
+    return b.extract_element(x, ir.Constant(I32, 0))
+
+
+def add(b: Builder, x: Value, y: Value) -> Value:
+    return b.fadd(x, y)
+
+
+def loop(
+    b: Builder,
+    count: Value,
+    carried: Sequence[Value],
+    body: Callable[[Builder, Value, list[Value]], Sequence[Value]],
+) -> list[Value]:
+    """``for i in range(count)`` with values carried from round to round; gives their last values."""
+    before = b.block
+    head, after = b.append_basic_block("loop"), b.append_basic_block("after")
+    b.cbranch(b.icmp_signed(">", count, int64(0)), head, after)
+    b.position_at_end(head)
+    i = b.phi(I64)
+    i.add_incoming(int64(0), before)
+    phis = []
+    for value in carried:
+        phi = b.phi(value.type)
+        phi.add_incoming(value, before)
+        phis.append(phi)
+    new = list(body(b, i, phis))
+    following = b.add(i, int64(1))
+    end = b.block
+    i.add_incoming(following, end)
+    for phi, value in zip(phis, new, strict=True):
+        phi.add_incoming(value, end)
+    b.cbranch(b.icmp_signed("<", following, count), head, after)
+    b.position_at_end(after)
+    results = []
+    for value, last in zip(carried, new, strict=True):
+        phi = b.phi(value.type)
+        phi.add_incoming(value, before)
+        phi.add_incoming(last, end)
+        results.append(phi)
+    return results
+
+
+def row_lanes() -> int:
+    """Lanes that row loops handle at once: two registers, to hide latency."""
+    return 2 * cpu.vector_width()
+
+
+def map_row(b: Builder, n: Value, body: Callable[[Builder, Value, int], None]) -> None:
+    """Call ``body(b, byte_offset, lanes)`` over ``n`` float32 elements: whole vectors, then single lanes."""
+    lanes = row_lanes()
+    n_whole = b.sdiv(n, int64(lanes))
+
+    def whole(b: Builder, i: Value, _: list[Value]) -> list[Value]:
+        body(b, b.mul(i, int64(4 * lanes)), lanes)
+        return []
+
+    def single(b: Builder, i: Value, _: list[Value]) -> list[Value]:
+        body(b, b.mul(b.add(b.mul(n_whole, int64(lanes)), i), int64(4)), 1)
+        return []
+
+    loop(b, n_whole, [], whole)
+    loop(b, b.sub(n, b.mul(n_whole, int64(lanes))), [], single)
+
+
+def reduce_row(
+    b: Builder,
+    n: Value,
+    start: float,
+    step: Callable[[Builder, Value, Value, int], Value],
+    combine: Callable[[Builder, Value, Value], Value],
+) -> Value:
+    """Fold ``n`` float32 elements: ``acc = step(b, acc, byte_offset, lanes)``, then ``combine`` over lanes."""
+    lanes = row_lanes()
+    n_whole = b.sdiv(n, int64(lanes))
+    (wide,) = loop(
+        b,
+        n_whole,
+        [const(start, lanes)],
+        lambda b, i, acc: [step(b, acc[0], b.mul(i, int64(4 * lanes)), lanes)],
+    )
+    (tail,) = loop(
+        b,
+        b.sub(n, b.mul(n_whole, int64(lanes))),
+        [const(start, 1)],
+        lambda b, i, acc: [step(b, acc[0], b.mul(b.add(b.mul(n_whole, int64(lanes)), i), int64(4)), 1)],
+    )
+    scalar = reduce_lanes(b, wide, combine)
+    both = b.insert_element(ir.Constant(vector(F32, 1), ir.Undefined), scalar, ir.Constant(I32, 0))
+    return b.extract_element(combine(b, both, tail), ir.Constant(I32, 0))
+
+
+def exp(b: Builder, x: Value) -> Value:
+    """e**x for x <= 88; below -87 the result is that of -87 (1.6e-38). Relative error 2e-7.
+
+    ref: Cephes expf: range reduction by ln 2 in two parts, polynomial of degree 5, exponent by bit shift.
+    """
+    n = x.type.count
+    x = fmax(b, x, const(-87.0, n))
+    k = rint(b, b.fmul(x, const(1.44269504088896341, n)))
+    r = fma(b, k, const(-0.693359375, n), x)
+    r = fma(b, k, const(2.12194440e-4, n), r)
+    p = const(1.9875691500e-4, n)
+    for c in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+        p = fma(b, p, r, const(c, n))
+    p = fma(b, p, b.fmul(r, r), b.fadd(r, const(1.0, n)))
+    power = b.shl(b.add(b.fptosi(k, vector(I32, n)), const_int(127, n)), const_int(23, n))
+    return b.fmul(p, b.bitcast(power, vector(F32, n)))
+
+
+def gelu(b: Builder, x: Value) -> Value:
+    """``x * (1 + erf(x / sqrt 2)) / 2``, absolute error 3e-7.
+
+    ref: Abramowitz and Stegun 7.1.26 for erfc.
+    """
+    n = x.type.count
+    magnitude = fabs(b, x)
+    z = b.fmul(magnitude, const(1 / math.sqrt(2), n))
+    t = b.fdiv(const(1.0, n), fma(b, z, const(0.3275911, n), const(1.0, n)))
+    p = const(1.061405429, n)
+    for c in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        p = fma(b, p, t, const(c, n))
+    erfc = b.fmul(b.fmul(p, t), exp(b, b.fneg(b.fmul(z, z))))
+    return b.fsub(fmax(b, x, const(0.0, n)), b.fmul(b.fmul(magnitude, const(0.5, n)), erfc))
+
+
+def log2(b: Builder, x: Value) -> Value:
+    """Base-2 logarithm of normal positive x. Absolute error 2e-7 plus rounding.
+
+    ref: Cephes logf: mantissa in [sqrt(1/2), sqrt 2), polynomial of degree 9.
+    """
+    n = x.type.count
+    bits = b.bitcast(x, vector(I32, n))
+    exponent = b.ashr(b.sub(bits, const_int(0x3F3504F3, n)), const_int(23, n))
+    mantissa = b.bitcast(b.sub(bits, b.shl(exponent, const_int(23, n))), vector(F32, n))
+    f = b.fsub(mantissa, const(1.0, n))
+    p = const(7.0376836292e-2, n)
+    for c in (
+        -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+        2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+    ):  # fmt: skip
+        p = fma(b, p, f, const(c, n))
+    square = b.fmul(f, f)
+    y = fma(b, b.fmul(p, f), square, b.fmul(square, const(-0.5, n)))
+    y = b.fadd(y, f)
+    return fma(b, y, const(1.44269504088896341, n), b.sitofp(exponent, vector(F32, n)))
+
+
+def transpose(b: Builder, rows: Sequence[Value]) -> list[Value]:
+    """Transpose a square of n vectors of n lanes (n a power of two)."""
+    rows = list(rows)
+    n = len(rows)
+    step = n // 2
+    while step:
+        low = [lane if not lane & step else n + (lane ^ step) for lane in range(n)]
+        high = [(lane | step) if not lane & step else n + lane for lane in range(n)]
+        new: list[Value] = [None] * n
+        for i in range(n):
+            if not i & step:
+                x, y = rows[i], rows[i | step]
+                new[i] = b.shuffle_vector(x, y, ir.Constant(vector(I32, n), low))
+                new[i | step] = b.shuffle_vector(x, y, ir.Constant(vector(I32, n), high))
+        rows = new
+        step //= 2
+    return rows
+
+
+# Scalars at addresses, for kernels written as plain Numba functions.
+
+
+@intrinsic
+def load_f32(typingctx, address):
+    return types.float32(types.int64), lambda context, b, signature, args: load(b, args[0], F32)
+
+
+@intrinsic
+def store_f32(typingctx, address, value):
+    def emit(context, b, signature, args):
+        store(b, args[1], args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float32), emit
+
+
+@intrinsic
+def load_i32(typingctx, address):
+    """int32 at ``address``, widened to int64."""
+    return types.int64(types.int64), lambda context, b, signature, args: b.sext(load(b, args[0], I32), I64)
+
+
+@intrinsic
+def load_i64(typingctx, address):
+    return types.int64(types.int64), lambda context, b, signature, args: load(b, args[0], I64, 8)
+
+
+@intrinsic
+def to_f32(typingctx, value):
+    return types.float32(types.int64), lambda context, b, signature, args: b.sitofp(args[0], F32)
+
+
+@intrinsic
+def reciprocal_sqrt(typingctx, value):
+    def emit(context, b, signature, args):
+        root = call(b, "llvm.sqrt.f32", F32, [args[0]])
+        return b.fdiv(ir.Constant(F32, 1.0), root)
+
+    return types.float32(types.float32), emit
+
+
+# Synchronisation.
+
+
+@intrinsic
+def fetch_add(typingctx, address, value):
+    """Atomically add to the int64 at ``address``; gives the old value."""
+
+    def emit(context, b, signature, args):
+        return b.atomic_rmw("add", b.inttoptr(args[0], I64.as_pointer()), args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), emit
+
+
+@intrinsic
+def exchange(typingctx, address, value):
+    """Atomically replace the int64 at ``address``; gives the old value."""
+
+    def emit(context, b, signature, args):
+        return b.atomic_rmw("xchg", b.inttoptr(args[0], I64.as_pointer()), args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), emit
+
+
+@intrinsic
+def load_acquire(typingctx, address):
+    def emit(context, b, signature, args):
+        return b.load_atomic(b.inttoptr(args[0], I64.as_pointer()), "seq_cst", 8)
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
+def store_release(typingctx, address, value):
+    def emit(context, b, signature, args):
+        b.store_atomic(args[1], b.inttoptr(args[0], I64.as_pointer()), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
+def pause(typingctx):
+    """Tell the CPU that this is a spin loop."""
+
+    def emit(context, b, signature, args):
+        if cpu.is_x86():
+            call(b, "llvm.x86.sse2.pause", ir.VoidType(), [])
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+@intrinsic
+def fill_zero(typingctx, address, n_bytes):
+    """Write ``n_bytes`` zero bytes at ``address``."""
+
+    def emit(context, b, signature, args):
+        cgutils.raw_memset(b, b.inttoptr(args[0], I8.as_pointer()), 0, args[1])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
+def copy_bytes(typingctx, target, source, n_bytes):
+    """Copy ``n_bytes`` from ``source`` to ``target``; the two do not overlap."""
+
+    def emit(context, b, signature, args):
+        pointer = I8.as_pointer()
+        cgutils.raw_memcpy(b, b.inttoptr(args[0], pointer), b.inttoptr(args[1], pointer), args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
