@@ -1,0 +1,171 @@
+"""Read the op table: complete attributes, match input facts, give the result's fact.
+
+In: op name, attributes, input facts. Out: attributes with defaults, the result's fact, or a one-line GraphError.
+Knows nothing of: the arena, which node an input comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from whisperlite.errors import GraphError
+from whisperlite.graph.facts import FLOAT32, Fact, shape_text
+from whisperlite.graph.ops import OPS, REQUIRED, Attr, Attrs, Dims, Op, RefusalError, Slot
+from whisperlite.graph.sizes import Expr, Size
+
+
+def complete_attrs(label: str, op_name: str, given: Mapping[str, Any]) -> Attrs:
+    """Attributes of a node, checked against the table, defaults filled in.
+
+    Raises
+    ------
+    GraphError
+        The op is unknown; an attribute is unknown, missing, of another type or out of range.
+    """
+    op = OPS.get(op_name)
+    if op is None:
+        raise GraphError(f"node {label}: op '{op_name}' is unknown; use one of {', '.join(OPS)}")
+    for name in given:
+        if name not in op.attrs:
+            known = ", ".join(op.attrs) or "none"
+            raise GraphError(f"node {label} ({op_name}), attribute '{name}': unknown; expected {known}")
+    attrs = {}
+    for name, schema in op.attrs.items():
+        value = given.get(name, schema.default)
+        if value is REQUIRED:
+            raise GraphError(f"node {label} ({op_name}), attribute '{name}': expected {schema.kind}, given none")
+        attrs[name] = _checked(label, op_name, name, schema, value)
+    return MappingProxyType(attrs)
+
+
+def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) -> Fact:
+    """Fact of a node's result.
+
+    Parameters
+    ----------
+    label : str
+        What errors call the node.
+    attrs : mapping
+        From `complete_attrs`.
+    facts : sequence of Fact
+        One for each input.
+
+    Raises
+    ------
+    GraphError
+        The number of inputs, a dtype or a shape does not fit; names node, slot, expected and given fact.
+    """
+    op = OPS[op_name]
+    slots = slots_of(op, attrs, len(facts))
+    if len(slots) != len(facts):
+        names = ", ".join(slot.name for slot in slots) or "none"
+        raise GraphError(f"node {label} ({op_name}): expected {len(slots)} inputs ({names}), given {len(facts)}")
+    dims: Dims = {}
+    lead: list[tuple[Size, ...]] = []
+    try:
+        for slot, fact in zip(slots, facts, strict=True):
+            _match(op, slot, attrs, fact, dims, lead)
+        if op.check is not None:
+            op.check(dims, attrs, tuple(facts))
+        result = op.result(attrs) if callable(op.result) else op.result
+        shape = _result_shape(op, result, attrs, dims, lead)
+    except RefusalError as refusal:
+        raise GraphError(
+            f"node {label} ({op_name}), slot '{refusal.where}': expected {refusal.expected}, given {refusal.given}"
+        ) from None
+    return Fact(FLOAT32, shape)
+
+
+def slots_of(op: Op, attrs: Attrs, n_inputs: int) -> tuple[Slot, ...]:
+    """The slots that a node with these attributes and this many inputs has."""
+    slots = [slot for slot in op.slots if not slot.when or attrs[slot.when]]
+    if slots and slots[-1].optional and n_inputs < len(slots):
+        slots.pop()
+    return tuple(slots)
+
+
+def _checked(label: str, op_name: str, name: str, schema: Attr, value: Any) -> Any:
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    if schema.kind == "ints" and isinstance(value, list | tuple):
+        value = tuple(value)
+    valid = {
+        "int": is_int,
+        "float": is_int or isinstance(value, float),
+        "bool": isinstance(value, bool),
+        "str": isinstance(value, str),
+        "size": is_int or isinstance(value, Expr),
+        "ints": isinstance(value, tuple) and all(isinstance(item, int) for item in value),
+    }[schema.kind]
+    limit = ""
+    if schema.minimum is not None:
+        limit = f" of {schema.minimum} or more"
+        valid = valid and (isinstance(value, Expr) or value >= schema.minimum)
+    if schema.choices:
+        limit = f" among {', '.join(schema.choices)}"
+        valid = valid and value in schema.choices
+    if not valid:
+        raise GraphError(
+            f"node {label} ({op_name}), attribute '{name}': expected {schema.kind}{limit}, given {value!r}"
+        )
+    return value
+
+
+def _match(op: Op, slot: Slot, attrs: Attrs, fact: Fact, dims: Dims, lead: list[tuple[Size, ...]]) -> None:
+    """Bind the letters of a slot's pattern to the sizes of a fact, or refuse."""
+    pattern = slot.pattern(attrs) if callable(slot.pattern) else slot.pattern
+    if fact.dtype not in slot.dtypes:
+        raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
+    if pattern == "*":
+        return
+    words, shape = pattern.split(), fact.shape
+    if words[0] == "..":
+        words = words[1:]
+        split = len(shape) - len(words)
+        if split < 0 or not shape:
+            raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
+        lead.append(shape[:split])
+        shape = shape[split:]
+    if len(words) != len(shape):
+        raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
+    for word, size in zip(words, shape, strict=True):
+        known = _size_of(op, word, attrs, dims)
+        if known is None:
+            dims[word] = size
+        elif known != size:
+            raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
+
+
+def _size_of(op: Op, word: str, attrs: Attrs, dims: Dims) -> Size | None:
+    """Size of a pattern's word, or None for a letter that this axis is the first to use."""
+    if word.isdigit():
+        return int(word)
+    if word not in dims and word in op.derived:
+        dims[word] = op.derived[word](dims, attrs)
+    return dims.get(word)
+
+
+def _expected(op: Op, slot: Slot, pattern: str, attrs: Attrs, dims: Dims) -> str:
+    dtype = slot.dtypes[0] if len(slot.dtypes) == 1 else "a weight dtype"
+    axes = []
+    for word in pattern.split():
+        known = int(word) if word.isdigit() else dims.get(word)
+        axes.append(word if known is None or str(known) == word else f"{word}={known}")
+    return f"{dtype} ({', '.join(axes)})"
+
+
+def _result_shape(op: Op, pattern: str, attrs: Attrs, dims: Dims, lead: list[tuple[Size, ...]]) -> tuple[Size, ...]:
+    words = pattern.split()
+    shape: list[Size] = []
+    if words[0] == "..":
+        shape += lead[0]
+        words = words[1:]
+    for word in words:
+        size = _size_of(op, word, attrs, dims)
+        assert size is not None, f"op table: result letter '{word}' is bound by no slot"
+        shape.append(size)
+    below = [size for size in shape if isinstance(size, int) and size < 1]
+    if below:
+        raise RefusalError("result", "axes of 1 or more", shape_text(tuple(shape)))
+    return tuple(shape)
