@@ -5,8 +5,10 @@ Knows nothing of: Numba, kernels, checkpoints, audio.
 """
 
 from whisperlite.graph.arena import Graph, Node, NodeId, verify
+from whisperlite.graph.dump import plan_to_text, to_dot, to_json, to_text
 from whisperlite.graph.facts import DTYPES, FLOAT32, INT32, WEIGHT_DTYPES, Fact, item_bytes
 from whisperlite.graph.ops import OPS, PANEL
+from whisperlite.graph.passes import optimize
 from whisperlite.graph.plan import Buffer, Plan, make_plan
 from whisperlite.graph.sizes import Expr, Size, ceil_div, evaluate, symbol
 
@@ -29,6 +31,11 @@ __all__ = [
     "evaluate",
     "item_bytes",
     "make_plan",
+    "optimize",
+    "plan_to_text",
     "symbol",
+    "to_dot",
+    "to_json",
+    "to_text",
     "verify",
 ]

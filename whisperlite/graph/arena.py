@@ -216,9 +216,9 @@ class Graph:
             )
 
     def _check_writable(self, label: str, node: Node) -> None:
-        target = node.in_place
-        assert target is not None
-        slot = OPS[node.op].slots[node.inputs.index(target)].name
+        target, index = node.in_place, OPS[node.op].in_place
+        assert target is not None and index is not None
+        slot = OPS[node.op].slots[index].name
         where = f"node {label} ({node.op}), slot '{slot}'"
         if self._nodes[target].is_view or not self.is_mutable(target):
             raise GraphError(

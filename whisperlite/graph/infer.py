@@ -115,26 +115,21 @@ def _checked(label: str, op_name: str, name: str, schema: Attr, value: Any) -> A
 def _match(op: Op, slot: Slot, attrs: Attrs, fact: Fact, dims: Dims, lead: list[tuple[Size, ...]]) -> None:
     """Bind the letters of a slot's pattern to the sizes of a fact, or refuse."""
     pattern = slot.pattern(attrs) if callable(slot.pattern) else slot.pattern
-    if fact.dtype not in slot.dtypes:
-        raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
-    if pattern == "*":
-        return
     words, shape = pattern.split(), fact.shape
-    if words[0] == "..":
-        words = words[1:]
-        split = len(shape) - len(words)
-        if split < 0 or not shape:
-            raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
+    bound_before = dict(dims)
+    fits = fact.dtype in slot.dtypes
+    if words[0] == ".." and len(shape) >= max(len(words) - 1, 1):
+        split = len(shape) - len(words) + 1
         lead.append(shape[:split])
-        shape = shape[split:]
-    if len(words) != len(shape):
-        raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
-    for word, size in zip(words, shape, strict=True):
-        known = _size_of(op, word, attrs, dims)
-        if known is None:
-            dims[word] = size
-        elif known != size:
-            raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, dims), fact)
+        words, shape = words[1:], shape[split:]
+    if pattern != "*":
+        fits = fits and len(words) == len(shape)
+        for word, size in zip(words, shape, strict=False):
+            known = _size_of(op, word, attrs, dims) if fits else size
+            fits = fits and (known is None or known == size)
+            dims.setdefault(word, size)
+    if not fits:
+        raise RefusalError(slot.name, _expected(op, slot, pattern, attrs, bound_before), fact)
 
 
 def _size_of(op: Op, word: str, attrs: Attrs, dims: Dims) -> Size | None:
@@ -150,7 +145,10 @@ def _expected(op: Op, slot: Slot, pattern: str, attrs: Attrs, dims: Dims) -> str
     dtype = slot.dtypes[0] if len(slot.dtypes) == 1 else "a weight dtype"
     axes = []
     for word in pattern.split():
-        known = int(word) if word.isdigit() else dims.get(word)
+        try:
+            known = _size_of(op, word, attrs, dims)
+        except KeyError:  # derived from a letter that this very slot binds
+            known = None
         axes.append(word if known is None or str(known) == word else f"{word}={known}")
     return f"{dtype} ({', '.join(axes)})"
 

@@ -198,7 +198,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
         ),
         "pad_frames": Op(
             slots=(Slot("x", "B F D"),),
-            attrs={"pad": Attr("int", minimum=0)},
+            attrs={"pad": Attr("int", minimum=1)},
             result="B padded D",
             derived={"padded": _padded},
         ),

@@ -1,0 +1,42 @@
+"""Passes: each makes a new graph of the same value.
+
+In: a graph as the model builds it. Out: the graph that is planned.
+Knows nothing of: sizes in integers, storage, kernels.
+"""
+
+from whisperlite.graph.arena import Graph, verify
+from whisperlite.graph.passes.attention import lower_attention
+from whisperlite.graph.passes.conv import conv_as_matmul
+from whisperlite.graph.passes.epilogues import fuse_epilogues
+from whisperlite.graph.passes.linears import merge_linears
+from whisperlite.graph.passes.padding import fuse_padding
+from whisperlite.graph.passes.rewrite import drop_dead
+
+__all__ = [
+    "conv_as_matmul",
+    "drop_dead",
+    "fuse_epilogues",
+    "fuse_padding",
+    "lower_attention",
+    "merge_linears",
+    "optimize",
+]
+
+
+def optimize(graph: Graph, max_columns: int | None = None) -> Graph:
+    """All passes, in the one order that lets each find what the one before has made. Idempotent.
+
+    Parameters
+    ----------
+    max_columns : int, optional
+        For `merge_linears`.
+    """
+    verify(graph)
+    graph = drop_dead(graph)
+    graph = conv_as_matmul(graph)
+    graph = fuse_epilogues(graph)
+    graph = fuse_padding(graph)
+    graph = merge_linears(graph, max_columns)
+    graph = lower_attention(graph)
+    verify(graph)
+    return graph
