@@ -182,15 +182,16 @@ def attention_scratch_bytes(n_ctx: int, head_size: int) -> int:
 
 @kernel(
     "q", "q_batch", "ldq", "n_batch", "n_new", "audio_rows", "n_audio", "key_panels", "n_ctx", "n_head",
-    "head_size", "scale_bits", "heads", "n_heads", "out", "scratch", "scratch_bytes",
+    "head_size", "scale_bits", "heads", "n_heads", "out", "ldo", "scratch",
+    "scratch_bytes",
 )  # fmt: skip
 def cross_scores_f32(args, sync, thread, n_threads):
-    """Scaled scores before softmax of chosen heads: out (B, n_new, n_heads, n_ctx), dense."""
+    """Scaled scores before softmax of chosen heads: rows of n_ctx, ``ldo`` apart, in order (B, n_new, n_heads)."""
     q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     audio_rows, n_audio, key_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
     n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
-    heads, n_heads, out = arg(args, 12), arg(args, 13), arg(args, 14)
-    scores = arg(args, 15) + thread * arg(args, 16)
+    heads, n_heads, out, ldo = arg(args, 12), arg(args, 13), arg(args, 14), arg(args, 15)
+    scores = arg(args, 16) + thread * arg(args, 17)
     lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
     while True:
         item = claim(sync)
@@ -207,7 +208,7 @@ def cross_scores_f32(args, sync, thread, n_threads):
         keys = key_panels + (audio * n_head + head) * lds * head_size
         source = q + batch * q_batch + u * ldq + head * head_size * 4
         score_rows(source, ldq, 1, keys, n_ctx, head_size, scores, lds)
-        row_scale(scores, n_ctx, scale, out + item * n_ctx * 4)
+        row_scale(scores, n_ctx, scale, out + item * ldo)
 
 
 @kernel("new", "new_batch", "ldn", "n_batch", "n_new", "past", "own_rows", "n_state", "cache", "cache_row", "ldc")

@@ -31,6 +31,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba import njit, types
+from numba.core import config
 
 from whisperlite import knobs, trace
 from whisperlite.kernels.simd import fetch_add, load_i64
@@ -101,15 +102,15 @@ def compile_entry(function: Callable[..., Any], signature: Any) -> Any:
     compiled = None
     if folder is not None:
         # Numba reads its cache folder from a global when a function is decorated.
-        saved, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+        saved, config.CACHE_DIR = config.CACHE_DIR, str(folder)
         try:
-            compiled = numba.cfunc(signature, nopython=True, cache=True)(function)
+            compiled = numba.cfunc(signature, cache=True)(function)
         except (OSError, RuntimeError, EOFError) as error:
             trace.debug(1, f"kernel cache {folder} cannot be used: {error}")
         finally:
-            numba.config.CACHE_DIR = saved
+            config.CACHE_DIR = saved
     if compiled is None:
-        compiled = numba.cfunc(signature, nopython=True)(function)
+        compiled = numba.cfunc(signature)(function)
     hit = bool(getattr(compiled, "cache_hits", 0))
     seconds = time.perf_counter() - started
     trace.debug(1, f"{'loaded' if hit else 'compiled'} {function.__name__} in {seconds:.2f} s")

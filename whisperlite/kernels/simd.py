@@ -368,7 +368,7 @@ def fill_zero(typingctx, address, n_bytes):
     """Write ``n_bytes`` zero bytes at ``address``."""
 
     def emit(context, b, signature, args):
-        cgutils.raw_memset(b, b.inttoptr(args[0], I8.as_pointer()), 0, args[1])
+        cgutils.memset(b, b.inttoptr(args[0], I8.as_pointer()), args[1], 0)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), emit

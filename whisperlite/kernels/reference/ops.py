@@ -1,0 +1,224 @@
+"""What each op of the graph means, in plain NumPy.
+
+In: arrays and attributes. Out: results written into ``out``. Knows nothing of: addresses, panels of weights, plans.
+
+These are the definition: the compiled kernels are compared with them, and the ``numpy`` backend runs them. Shapes
+are those of ``docs/architecture.md``; weights come as matrices, whatever the compiled kernels make of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+PANEL = 32
+
+
+def erf(x: Array) -> Array:
+    """Error function; scipy's, imported when first needed."""
+    from scipy.special import erf as scipy_erf
+
+    return scipy_erf(x)
+
+
+def gelu_of(x: Array) -> Array:
+    """Exact GELU ``x * (1 + erf(x / sqrt 2)) / 2``."""
+    return x * (erf(x * np.float32(0.7071067811865476)) + np.float32(1)) * np.float32(0.5)
+
+
+def softmax(x: Array) -> Array:
+    """Over the last axis."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def linear(
+    x: Array,
+    weight: Array,
+    *others: Array,
+    out: Array,
+    activation: str,
+    taps: int,
+    stride: int,
+    pad: int,
+    has_bias: bool,
+    has_residual: bool,
+) -> None:
+    """``activation(x W' + bias) + residual``; with taps a convolution over frames that are padded already."""
+    rest = list(others)
+    if taps > 1:
+        windows = sliding_window_view(x, taps, axis=1)[:, ::stride]  # (B, F', N, taps)
+        y = np.tensordot(windows, weight, axes=([2, 3], [1, 2]))
+    elif stride > 1:
+        y = x[:, ::stride] @ weight.T
+    else:
+        y = x @ weight.T
+    if has_bias:
+        y = y + rest.pop(0)
+    if activation == "gelu":
+        y = gelu_of(y)
+    if has_residual:
+        y = y + rest.pop(0)
+    if pad:
+        out[:, :pad] = 0
+        out[:, -pad:] = 0
+        out[:, pad:-pad] = y
+    else:
+        out[...] = y
+
+
+def conv1d(x: Array, weight: Array, bias: Array, *, out: Array, stride: int) -> None:
+    taps = weight.shape[2]
+    padded = np.pad(x, ((0, 0), (taps // 2, taps // 2), (0, 0)))
+    linear(
+        padded, weight, bias, out=out, activation="none", taps=taps, stride=stride, pad=0,
+        has_bias=True, has_residual=False,
+    )  # fmt: skip
+
+
+def pad_frames(x: Array, *, out: Array, pad: int) -> None:
+    out[...] = np.pad(x, ((0, 0), (pad, pad), (0, 0)))
+
+
+def transpose_frames(mel: Array, *, out: Array, pad: int) -> None:
+    out[...] = np.pad(mel.swapaxes(1, 2), ((0, 0), (pad, pad), (0, 0)))
+
+
+def gelu(x: Array, *, out: Array) -> None:
+    out[...] = gelu_of(x)
+
+
+def add(x: Array, y: Array, *, out: Array) -> None:
+    np.add(x, y, out=out)
+
+
+def layer_norm(x: Array, gamma: Array, beta: Array, *, out: Array, eps: float) -> None:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    out[...] = centred / np.sqrt(variance + np.float32(eps)) * gamma + beta
+
+
+def split_heads(x: Array, n_head: int) -> Array:
+    """(.., L, D) to (.., H, L, K)."""
+    return x.reshape(*x.shape[:-1], n_head, -1).swapaxes(-2, -3)
+
+
+def join_heads(x: Array) -> Array:
+    """(.., H, L, K) to (.., L, D)."""
+    joined = x.swapaxes(-2, -3)
+    return joined.reshape(*joined.shape[:-2], -1)
+
+
+def attention(q: Array, k: Array, v: Array, *, out: Array, n_head: int) -> None:
+    q, k, v = (split_heads(x, n_head) for x in (q, k, v))
+    scores = q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)
+    out[...] = join_heads(softmax(scores) @ v)
+
+
+def pack_keys(k: Array, *, out: Array, n_head: int) -> None:
+    """(A, T, D) to (A, H, ceil(T/32), K, 32)."""
+    heads = split_heads(k, n_head)  # (A, H, T, K)
+    n_ctx = heads.shape[2]
+    padded = np.pad(heads, ((0, 0), (0, 0), (0, -n_ctx % PANEL), (0, 0)))
+    out[...] = padded.reshape(*out.shape[:3], PANEL, out.shape[3]).swapaxes(-1, -2)
+
+
+def pack_values(v: Array, *, out: Array, n_head: int) -> None:
+    """(A, T, D) to (A, H, ceil(K/32), T, 32)."""
+    heads = split_heads(v, n_head)
+    head_size = heads.shape[3]
+    padded = np.pad(heads, ((0, 0), (0, 0), (0, 0), (0, -head_size % PANEL)))
+    out[...] = padded.reshape(*padded.shape[:3], -1, PANEL).swapaxes(2, 3)
+
+
+def unpack_keys(panels: Array, n_ctx: int) -> Array:
+    """Inverse of ``pack_keys``: (A, H, T, K)."""
+    a, h, _, head_size, _ = panels.shape
+    return panels.swapaxes(-1, -2).reshape(a, h, -1, head_size)[:, :, :n_ctx]
+
+
+def unpack_values(panels: Array, head_size: int) -> Array:
+    """Inverse of ``pack_values``: (A, H, T, K)."""
+    a, h, _, n_ctx, _ = panels.shape
+    return panels.swapaxes(2, 3).reshape(a, h, n_ctx, -1)[..., :head_size]
+
+
+def audio_of_rows(n_rows: int, audio_rows: Sequence[Array]) -> Array:
+    """Audio index of each batch row."""
+    if not audio_rows:
+        return np.arange(n_rows)
+    return np.searchsorted(audio_rows[0], np.arange(n_rows), side="right") - 1
+
+
+def attention_packed(
+    q: Array, keys: Array, values: Array, *audio_rows: Array, out: Array, n_head: int, n_ctx: int
+) -> None:
+    audio = audio_of_rows(q.shape[0], audio_rows)
+    k = unpack_keys(keys, n_ctx)
+    v = unpack_values(values, k.shape[-1])
+    for row in range(q.shape[0]):
+        head_rows = split_heads(q[row], n_head)
+        scores = head_rows @ k[audio[row]].swapaxes(-1, -2) * np.float32(k.shape[-1] ** -0.5)
+        out[row] = join_heads(softmax(scores) @ v[audio[row]])
+
+
+def cross_scores(
+    q: Array, keys: Array, *audio_rows: Array, out: Array, n_head: int, n_ctx: int, heads: tuple[int, ...]
+) -> None:
+    audio = audio_of_rows(q.shape[0], audio_rows)
+    k = unpack_keys(keys, n_ctx)
+    for row in range(q.shape[0]):
+        scores = split_heads(q[row], n_head) @ k[audio[row]].swapaxes(-1, -2) * np.float32(k.shape[-1] ** -0.5)
+        out[row] = scores[list(heads)].swapaxes(0, 1)
+
+
+def embed(tokens: Array, past: Array, token_embedding: Array, positional_embedding: Array, *, out: Array) -> None:
+    positions = past[:, None] + np.arange(tokens.shape[1])
+    out[...] = token_embedding[tokens] + positional_embedding[positions]
+
+
+def cache_append(new: Array, cache: Array, past: Array, own_rows: Array, *, out: Array) -> None:
+    """In place: ``out`` is the cache."""
+    for b in range(new.shape[0]):
+        cache[own_rows[b], past[b] : past[b] + new.shape[1]] = new[b]
+
+
+def cached_attention(
+    q: Array,
+    keys: Array,
+    values: Array,
+    past: Array,
+    own_rows: Array,
+    cache_rows: Array,
+    *,
+    out: Array,
+    n_head: int,
+) -> None:
+    n_new = q.shape[1]
+    for b in range(q.shape[0]):
+        n_seen = past[b] + n_new
+        row_of = np.where(np.arange(n_seen) < past[b], cache_rows[b, :n_seen], own_rows[b])
+        k = split_heads(keys[row_of, np.arange(n_seen)], n_head)
+        v = split_heads(values[row_of, np.arange(n_seen)], n_head)
+        scores = split_heads(q[b], n_head) @ k.swapaxes(-1, -2) * np.float32(k.shape[-1] ** -0.5)
+        future = np.arange(n_seen)[None, :] > past[b] + np.arange(n_new)[:, None]
+        scores[:, future] = -np.inf
+        out[b] = join_heads(softmax(scores) @ v)
+
+
+def select_rows(x: Array, rows: Array, *, out: Array) -> None:
+    out[...] = x.reshape(-1, x.shape[-1])[rows]
+
+
+OPS: dict[str, Callable[..., None]] = {
+    function.__name__: function
+    for function in (
+        linear, conv1d, pad_frames, transpose_frames, gelu, add, layer_norm, attention, pack_keys, pack_values,
+        attention_packed, cross_scores, embed, cache_append, cached_attention, select_rows,
+    )
+}  # fmt: skip

@@ -1,0 +1,6 @@
+"""The Whisper model: graphs, caches, and the object that runs them."""
+
+from whisperlite.model.cache import CrossKV, KVCache
+from whisperlite.model.whisper import COMPUTE_TYPES, Whisper
+
+__all__ = ["COMPUTE_TYPES", "CrossKV", "KVCache", "Whisper"]

@@ -1,0 +1,161 @@
+"""The Whisper model as graphs.
+
+In: ``Dims``. Out: unoptimised graphs of the encoder, the cross-attention keys and values, and the decoder.
+Knows nothing of: kernels, dtypes of weights, how a graph is run.
+
+ref: openai/whisper model.py. Tensor names are OpenAI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisperlite.checkpoint import Dims
+from whisperlite.graph import FLOAT32, INT32, PANEL, Fact, Graph, NodeId, Size, ceil_div, symbol
+
+Heads = Sequence[tuple[int, int]]
+
+
+def f32(*shape: Size) -> Fact:
+    return Fact(FLOAT32, shape)
+
+
+def i32(*shape: Size) -> Fact:
+    return Fact(INT32, shape)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Builds the parts of one transformer block under its tensor prefix."""
+
+    graph: Graph
+    prefix: str
+    n_state: int
+    n_head: int
+
+    def norm(self, x: NodeId, name: str) -> NodeId:
+        return layer_norm(self.graph, x, f"{self.prefix}.{name}", self.n_state)
+
+    def linear(self, x: NodeId, name: str, n_out: int, n_in: int, bias: bool = True) -> NodeId:
+        return linear(self.graph, x, f"{self.prefix}.{name}", n_out, n_in, bias)
+
+    def project(self, x: NodeId, name: str) -> NodeId:
+        """A query, key, value or output projection; keys have no bias."""
+        bias = not name.endswith(".key")
+        return self.linear(x, name, self.n_state, self.n_state, bias)
+
+    def mlp(self, x: NodeId) -> NodeId:
+        hidden = self.linear(self.norm(x, "mlp_ln"), "mlp.0", 4 * self.n_state, self.n_state)
+        hidden = self.graph.add("gelu", [hidden])
+        return self.graph.add("add", [self.linear(hidden, "mlp.2", self.n_state, 4 * self.n_state), x])
+
+
+def layer_norm(graph: Graph, x: NodeId, prefix: str, n_state: int) -> NodeId:
+    gamma = graph.weight(f"{prefix}.weight", f32(n_state))
+    beta = graph.weight(f"{prefix}.bias", f32(n_state))
+    return graph.add("layer_norm", [x, gamma, beta], name=prefix)
+
+
+def linear(graph: Graph, x: NodeId, prefix: str, n_out: int, n_in: int, bias: bool = True) -> NodeId:
+    inputs = [x, graph.weight(f"{prefix}.weight", f32(n_out, n_in))]
+    if bias:
+        inputs.append(graph.weight(f"{prefix}.bias", f32(n_out)))
+    return graph.add("linear", inputs, name=prefix, has_bias=bias)
+
+
+def build_encoder(dims: Dims) -> Graph:
+    """``mel`` (B, M, 2T) to ``audio_features`` (B, T, D); T up to n_audio_ctx."""
+    graph = Graph()
+    batch, n_ctx, n_state = symbol("B"), symbol("T"), dims.n_audio_state
+    mel = graph.input("mel", f32(batch, dims.n_mels, 2 * n_ctx))
+    x = graph.add("transpose_frames", [mel])  # (B, 2T, M)
+    for name, n_in, stride in (("conv1", dims.n_mels, 1), ("conv2", n_state, 2)):
+        weight = graph.weight(f"encoder.{name}.weight", f32(n_state, n_in, 3))
+        bias = graph.weight(f"encoder.{name}.bias", f32(n_state))
+        x = graph.add("conv1d", [x, weight, bias], name=f"encoder.{name}", stride=stride)
+        x = graph.add("gelu", [x])  # (B, 2T, D), then (B, T, D)
+    positions = graph.weight("encoder.positional_embedding", f32(n_ctx, n_state))
+    x = graph.add("add", [x, positions])
+    for i in range(dims.n_audio_layer):
+        block = _Block(graph, f"encoder.blocks.{i}", n_state, dims.n_audio_head)
+        y = block.norm(x, "attn_ln")
+        q, k, v = (block.project(y, f"attn.{name}") for name in ("query", "key", "value"))
+        attended = graph.add("attention", [q, k, v], name=f"{block.prefix}.attn", n_head=dims.n_audio_head)
+        x = graph.add("add", [block.project(attended, "attn.out"), x])
+        x = block.mlp(x)
+    graph.output("audio_features", layer_norm(graph, x, "encoder.ln_post", n_state))
+    return graph
+
+
+def build_cross_kv(dims: Dims) -> Graph:
+    """``audio_features`` (A, T, D) to packed ``keys.i`` and ``values.i`` of every decoder layer i."""
+    graph = Graph()
+    features = graph.input("audio_features", f32(symbol("A"), symbol("T"), dims.n_audio_state))
+    for i in range(dims.n_text_layer):
+        block = _Block(graph, f"decoder.blocks.{i}", dims.n_text_state, dims.n_text_head)
+        for kind, op in (("key", "pack_keys"), ("value", "pack_values")):
+            projected = block.project(features, f"cross_attn.{kind}")
+            graph.output(f"{kind}s.{i}", graph.add(op, [projected], n_head=dims.n_text_head))
+    return graph
+
+
+def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
+    """New tokens to ``logits`` (R, V), with the caches of the past.
+
+    Inputs: ``tokens`` (B, U); ``past``, ``own_rows`` (B); ``cache_rows`` (B, C); ``audio_rows`` (A+1); ``wanted``
+    (R), the rows of B*U whose logits are wanted; for each layer ``past_keys.i``, ``past_values.i`` (N, C, D), written, and
+    ``keys.i``, ``values.i`` from ``build_cross_kv``. With ``score_heads`` pairs of (layer, head), layer i's heads
+    give ``scores.i`` (B, U, its heads, T): cross-attention scores before softmax.
+    """
+    graph = Graph()
+    batch, n_new, n_audio, n_ctx = symbol("B"), symbol("U"), symbol("A"), symbol("T")
+    n_state, n_head = dims.n_text_state, dims.n_text_head
+    head_size = n_state // n_head
+    tokens = graph.input("tokens", i32(batch, n_new))
+    past = graph.input("past", i32(batch))
+    own_rows = graph.input("own_rows", i32(batch))
+    cache_rows = graph.input("cache_rows", i32(batch, dims.n_text_ctx))
+    audio_rows = graph.input("audio_rows", i32(n_audio + 1))
+    wanted = graph.input("wanted", i32(symbol("R")))
+    embedding = graph.weight("decoder.token_embedding.weight", f32(dims.n_vocab, n_state))
+    positions = graph.weight("decoder.positional_embedding", f32(dims.n_text_ctx, n_state))
+    x = graph.add("embed", [tokens, past, embedding, positions])
+    cache_fact = f32(symbol("N"), dims.n_text_ctx, n_state)
+    for i in range(dims.n_text_layer):
+        block = _Block(graph, f"decoder.blocks.{i}", n_state, n_head)
+        y = block.norm(x, "attn_ln")
+        q, k, v = (block.project(y, f"attn.{name}") for name in ("query", "key", "value"))
+        past_keys = graph.input(f"past_keys.{i}", cache_fact, mutable=True)
+        past_values = graph.input(f"past_values.{i}", cache_fact, mutable=True)
+        past_keys = graph.add("cache_append", [k, past_keys, past, own_rows])
+        past_values = graph.add("cache_append", [v, past_values, past, own_rows])
+        attended = graph.add(
+            "cached_attention",
+            [q, past_keys, past_values, past, own_rows, cache_rows],
+            name=f"{block.prefix}.attn",
+            n_head=n_head,
+        )
+        x = graph.add("add", [block.project(attended, "attn.out"), x])
+
+        q = block.project(block.norm(x, "cross_attn_ln"), "cross_attn.query")
+        keys = graph.input(f"keys.{i}", f32(n_audio, n_head, ceil_div(n_ctx, PANEL), head_size, PANEL))
+        n_value_panels = -(-head_size // PANEL)
+        values = graph.input(f"values.{i}", f32(n_audio, n_head, n_value_panels, n_ctx, PANEL))
+        attended = graph.add(
+            "attention_packed",
+            [q, keys, values, audio_rows],
+            name=f"{block.prefix}.cross_attn",
+            n_head=n_head,
+            n_ctx=n_ctx,
+        )
+        heads = tuple(head for layer, head in score_heads if layer == i)
+        if heads:
+            scores = graph.add("cross_scores", [q, keys, audio_rows], n_head=n_head, n_ctx=n_ctx, heads=heads)
+            graph.output(f"scores.{i}", scores)
+        x = graph.add("add", [block.project(attended, "cross_attn.out"), x])
+        x = block.mlp(x)
+    x = graph.add("select_rows", [x, wanted])  # (R, D)
+    x = layer_norm(graph, x, "decoder.ln", n_state)
+    graph.output("logits", graph.add("linear", [x, embedding], name="logits"))
+    return graph

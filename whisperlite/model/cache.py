@@ -1,0 +1,99 @@
+"""State of a decode, held by the caller: keys and values of past tokens, and of the audio.
+
+In: sizes. Out: ``KVCache``, ``CrossKV``. Knows nothing of: graphs, search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisperlite.checkpoint import Dims
+from whisperlite.errors import OptionError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class CrossKV:
+    """Packed cross-attention keys and values of A audios, for every decoder layer.
+
+    Attributes
+    ----------
+    keys : tuple of float32 (A, H, ceil(T/32), K, 32)
+    values : tuple of float32 (A, H, ceil(K/32), T, 32)
+    n_audio : int
+        A.
+    n_ctx : int
+        T, audio positions.
+    """
+
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+    n_audio: int
+    n_ctx: int
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(array.nbytes for array in (*self.keys, *self.values))
+
+
+@dataclass(eq=False)
+class KVCache:
+    """Self-attention keys and values of ``n_rows`` sequences, preallocated for n_text_ctx positions.
+
+    Attributes
+    ----------
+    past : int32 (n_rows,)
+        Positions filled, for each row.
+    rows : int32 (n_rows, n_text_ctx)
+        ``rows[i, p]`` is the row whose memory holds position p of sequence i. Beams that share a past share its
+        memory; ``reorder`` changes only this table.
+    keys, values : tuple of float32 (n_rows, n_text_ctx, D), one for each decoder layer
+    """
+
+    past: Array
+    rows: Array
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+    runs: dict[Any, Any] = field(default_factory=dict, repr=False)  # of the model: steps bound to this cache
+
+    @classmethod
+    def empty(cls, dims: Dims, n_rows: int) -> KVCache:
+        if n_rows < 1:
+            raise OptionError(f"a cache of {n_rows} rows: give 1 or more")
+        shape = (n_rows, dims.n_text_ctx, dims.n_text_state)
+        return cls(
+            past=np.zeros(n_rows, np.int32),
+            rows=np.repeat(np.arange(n_rows, dtype=np.int32)[:, None], dims.n_text_ctx, axis=1),
+            keys=tuple(np.zeros(shape, np.float32) for _ in range(dims.n_text_layer)),
+            values=tuple(np.zeros(shape, np.float32) for _ in range(dims.n_text_layer)),
+        )
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.past)
+
+    def reset(self) -> None:
+        """Forget everything; the memory is kept."""
+        self.past[:] = 0
+        self.rows[...] = np.arange(self.n_rows, dtype=np.int32)[:, None]
+
+    def reorder(self, source_rows: Sequence[int] | Array) -> None:
+        """Row i becomes a continuation of what row ``source_rows[i]`` was. No keys or values are moved."""
+        source = np.asarray(source_rows)
+        if source.shape != self.past.shape or source.min() < 0 or source.max() >= self.n_rows:
+            raise OptionError(f"reorder: {source.tolist()} for a cache of {self.n_rows} rows")
+        self.past[...] = self.past[source]
+        self.rows[...] = self.rows[source]
+
+    def advance(self, own_rows: Array, n_new: int) -> None:
+        """Note that ``n_new`` positions were appended to the memory of ``own_rows``."""
+        for row in own_rows:
+            start = self.past[row]
+            self.rows[row, start : start + n_new] = row
+            self.past[row] += n_new

@@ -1,0 +1,1 @@
+"""Bind plans to kernels and run them."""
