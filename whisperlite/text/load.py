@@ -1,0 +1,57 @@
+"""The vocabulary of a checkpoint.
+
+In: ``n_vocab`` and the vocabulary files beside a model. Out: ``Vocabulary``, ``Tokenizer``.
+Knows nothing of: model file formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from whisperlite.text.tokenizer import Tokenizer, tokenizer_for
+from whisperlite.text.vocabulary import MisfitError, Vocabulary, n_text_tokens
+from whisperlite.trace import debug
+
+
+class HasVocabulary(Protocol):
+    """What is needed of a checkpoint."""
+
+    @property
+    def dims(self) -> Any: ...
+
+    @property
+    def tokenizer_files(self) -> Sequence[Path]: ...
+
+
+def load_vocabulary(n_vocab: int, files: Sequence[Path] = ()) -> Vocabulary:
+    """The first of ``files`` that fits ``n_vocab``; otherwise OpenAI's vocabulary of that size, from the package.
+
+    Raises
+    ------
+    TokenizerError
+        Whisper has no vocabulary of that size, or a file is damaged.
+    """
+    n_text_tokens(n_vocab)  # a size that is not Whisper's is no misfit of a file
+    for path in files:
+        try:
+            if path.suffix == ".tiktoken":
+                return Vocabulary.from_ranks(path, n_vocab)
+            return Vocabulary.from_tokenizer_json(path, n_vocab)
+        except MisfitError as error:
+            debug(1, f"vocabulary skipped: {error}")
+    return Vocabulary.packaged(n_vocab)
+
+
+def load_tokenizer(checkpoint: HasVocabulary, language: str | None = None, task: str | None = None) -> Tokenizer:
+    """Tokenizer of an opened checkpoint. For other languages use :meth:`Tokenizer.with_options`: it loads nothing.
+
+    Raises
+    ------
+    TokenizerError
+        The vocabulary is damaged, or Whisper has none of that size.
+    OptionError
+        The model does not know the language or the task.
+    """
+    return tokenizer_for(load_vocabulary(checkpoint.dims.n_vocab, checkpoint.tokenizer_files), language, task)
