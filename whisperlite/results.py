@@ -1,6 +1,6 @@
 """What transcription returns: frozen records.
 
-In: nothing. Out: ``Word``, ``Attempt``, ``Segment``. Knows nothing of: how they are made.
+In: nothing. Out: ``Word``, ``Attempt``, ``Segment``, ``Window``. Knows nothing of: how they are made.
 Times are seconds from the start of the audio.
 """
 
@@ -88,3 +88,28 @@ class Segment:
         if self.words is not None:
             result["words"] = [word.to_dict() for word in self.words]
         return result
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of the audio: what was decoded from it, or why nothing was.
+
+    Attributes
+    ----------
+    seek : int
+        Its first mel frame (10 ms each).
+    start, end : float
+        Seconds of audio it covers.
+    verdict : str
+        ``transcribed``, or ``skipped: `` and the rule with its figures.
+    attempts : tuple of Attempt
+        Every try in order; the last one is the one kept.
+    segments : tuple of Segment
+    """
+
+    seek: int
+    start: float
+    end: float
+    verdict: str
+    attempts: tuple[Attempt, ...]
+    segments: tuple[Segment, ...]

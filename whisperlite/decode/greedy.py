@@ -1,0 +1,94 @@
+"""Greedy and sampled search: every row goes its own way.
+
+In: masked logits, one row per trajectory. Out: the next token of each row; candidates at the end.
+Knows nothing of: models, rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from whisperlite.decode.choose import log_normaliser, sample
+from whisperlite.decode.rank import Candidate
+
+
+class GreedySearch:
+    """The most probable token at temperature 0; a drawn one above.
+
+    Parameters
+    ----------
+    n_audio, n_group : int
+        Windows, and trajectories per window: row ``a * n_group + g``.
+    temperature : float
+    eot : int
+        Token that ends a row.
+    randoms : sequence of numpy.random.Generator
+        One per row, so that a row draws the same whatever it is batched with.
+    """
+
+    # ref: openai/whisper decoding.py GreedyDecoder
+
+    def __init__(
+        self,
+        n_audio: int,
+        n_group: int,
+        temperature: float,
+        eot: int,
+        randoms: Sequence[np.random.Generator] = (),
+    ) -> None:
+        self._n_audio = n_audio
+        self._n_group = n_group
+        self._temperature = temperature
+        self._eot = eot
+        self._randoms = randoms
+        n_rows = n_audio * n_group
+        self._sampled: list[list[int]] = [[] for _ in range(n_rows)]
+        self._sums = [0.0] * n_rows
+        self._ended = [False] * n_rows
+
+    @property
+    def sampled(self) -> np.ndarray:
+        """Tokens so far (B, U), end tokens included."""
+        return np.array(self._sampled, dtype=np.int32).reshape(len(self._sampled), -1)
+
+    def update(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Choose a token for each row from masked logits (B, V).
+
+        Returns
+        -------
+        tokens : (B,) int32
+        source_rows : None
+            Rows keep their place.
+        """
+        for row, sampled in enumerate(self._sampled):
+            token, logprob = self._choose(row, logits[row])
+            sampled.append(token)
+            self._sums[row] += logprob
+            self._ended[row] = token == self._eot
+        return np.array([sampled[-1] for sampled in self._sampled], dtype=np.int32), None
+
+    def _choose(self, row: int, logits: np.ndarray) -> tuple[int, float]:
+        if self._ended[row]:
+            return self._eot, 0.0
+        normaliser = log_normaliser(logits)
+        if normaliser == -np.inf:  # the rules leave no token: the row ends here
+            return self._eot, 0.0
+        if self._temperature == 0:
+            token = int(logits.argmax())
+        else:
+            token = sample(logits, self._temperature, self._randoms[row])
+        return token, float(logits[token]) - normaliser
+
+    @property
+    def completed(self) -> bool:
+        return all(self._ended)
+
+    def candidates(self) -> list[list[Candidate]]:
+        """Per window, the trajectories up to their end token."""
+        rows = [
+            Candidate(tuple(tokens[: tokens.index(self._eot)] if self._eot in tokens else tokens), total)
+            for tokens, total in zip(self._sampled, self._sums, strict=True)
+        ]
+        return [rows[a * self._n_group : (a + 1) * self._n_group] for a in range(self._n_audio)]

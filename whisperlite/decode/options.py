@@ -1,0 +1,143 @@
+"""Options of decoding one window.
+
+In: values by OpenAI's names. Out: a frozen ``DecodingOptions``, checked.
+Knows nothing of: models; what depends on one is checked where the model is known (``prompt.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisperlite.errors import OptionError
+
+TASKS = ("transcribe", "translate")
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How one 30-second window is decoded. Names, defaults and meaning are OpenAI's.
+
+    Attributes
+    ----------
+    task : str
+        ``transcribe``, or ``translate`` (into English).
+    language : str or None
+        Code such as ``en``; None detects it per window.
+    temperature : float
+        0 takes the most probable token (or beam); above 0 samples.
+    sample_len : int or None
+        Most tokens to sample; None is half the text context (224).
+    best_of : int or None
+        Independent samples, at a temperature above 0; the best ranked one is kept.
+    beam_size : int or None
+        Beams, at temperature 0.
+    patience : float or None
+        Beam search ends after ``round(beam_size * patience)`` finished beams; None is 1.
+    length_penalty : float or None
+        Exponent (0 to 1) of the length penalty in ranking; None ranks by the mean log-probability.
+    prompt : str, sequence of int, or None
+        Text or tokens that came before; its last 223 tokens are used.
+    prefix : str, sequence of int, or None
+        Text or tokens the window begins with.
+    suppress_tokens : str, sequence of int, or None
+        Ids never sampled; -1 stands for the symbols that are not speech. The special tokens that
+        cannot be part of a transcript are always added, unless this is None or empty.
+    suppress_blank : bool
+        Mask a space and the end at the first sampled position.
+    without_timestamps : bool
+        Sample text only.
+    max_initial_timestamp : float or None
+        The first timestamp is not later (seconds). None and 0 set no limit.
+    seed : int
+        Of the random numbers at a temperature above 0: same seed, same result.
+
+    Raises
+    ------
+    OptionError
+        A value is out of range or two options contradict each other.
+    """
+
+    task: str = "transcribe"
+    language: str | None = None
+    temperature: float = 0.0
+    sample_len: int | None = None
+    best_of: int | None = None
+    beam_size: int | None = None
+    patience: float | None = None
+    length_penalty: float | None = None
+    prompt: str | Sequence[int] | None = None
+    prefix: str | Sequence[int] | None = None
+    suppress_tokens: str | Sequence[int] | None = "-1"
+    suppress_blank: bool = True
+    without_timestamps: bool = False
+    max_initial_timestamp: float | None = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise OptionError(f"task={self.task!r}: give one of {', '.join(TASKS)}")
+        number("temperature", self.temperature, low=0.0)
+        for name in ("sample_len", "best_of", "beam_size"):
+            count(name, getattr(self, name))
+        number("length_penalty", self.length_penalty, low=0.0, high=1.0)
+        number("max_initial_timestamp", self.max_initial_timestamp, low=0.0)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise OptionError(f"seed={self.seed!r}: give an integer that is not negative")
+        self._check_search()
+        object.__setattr__(self, "suppress_tokens", self._suppressed_ids())
+
+    def _check_search(self) -> None:
+        # ref: openai/whisper decoding.py DecodingTask._verify_options
+        if self.beam_size is not None and self.best_of is not None:
+            raise OptionError(
+                f"beam_size={self.beam_size} with best_of={self.best_of}: give one of them; "
+                "beam_size is for temperature 0, best_of for temperatures above"
+            )
+        if self.best_of is not None and self.temperature == 0:
+            raise OptionError(f"best_of={self.best_of} needs a temperature above 0; it is 0")
+        if self.beam_size is not None and self.temperature > 0:
+            raise OptionError(
+                f"beam_size={self.beam_size} needs temperature 0; it is {self.temperature}; use best_of there"
+            )
+        if self.patience is not None:
+            number("patience", self.patience, low=0.0)
+            if self.beam_size is None:
+                raise OptionError(f"patience={self.patience} needs beam_size")
+            if self.patience and round(self.beam_size * self.patience) < 1:
+                raise OptionError(
+                    f"patience={self.patience} of beam_size={self.beam_size} ends the search before it starts; "
+                    f"give at least {1 / self.beam_size:.2f}"
+                )
+
+    def _suppressed_ids(self) -> tuple[int, ...]:
+        given = self.suppress_tokens
+        if given is None or given == "":
+            return ()
+        try:
+            parts = given.split(",") if isinstance(given, str) else given
+            return tuple(int(part) for part in parts)
+        except (TypeError, ValueError):
+            raise OptionError(
+                f"suppress_tokens={given!r}: give token ids, as a list or separated by commas"
+            ) from None
+
+
+def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise ``OptionError`` unless ``value`` is None or a finite number from low to high."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise OptionError(f"{name}={value!r}: give a number")
+    if not low <= value <= high:
+        limit = f"at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}"
+        raise OptionError(f"{name}={value!r}: give {limit}")
+
+
+def count(name: str, value: object) -> None:
+    """Raise ``OptionError`` unless ``value`` is None or an integer of at least 1."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{name}={value!r}: give an integer of at least 1")
