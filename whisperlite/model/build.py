@@ -104,8 +104,8 @@ def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
     """New tokens to ``logits`` (R, V), with the caches of the past.
 
     Inputs: ``tokens`` (B, U); ``past``, ``own_rows`` (B); ``cache_rows`` (B, C); ``audio_rows`` (A+1); ``wanted``
-    (R), the rows of B*U whose logits are wanted; for each layer ``past_keys.i``, ``past_values.i`` (N, C, D), written, and
-    ``keys.i``, ``values.i`` from ``build_cross_kv``. With ``score_heads`` pairs of (layer, head), layer i's heads
+    (R), the rows of B*U whose logits are wanted; for each layer ``past_keys.i``, ``past_values.i`` (N, C, D),
+    written, and ``keys.i``, ``values.i`` from ``build_cross_kv``. With ``score_heads`` pairs of (layer, head), layer i's heads
     give ``scores.i`` (B, U, its heads, T): cross-attention scores before softmax.
     """
     graph = Graph()

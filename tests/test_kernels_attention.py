@@ -1,0 +1,144 @@
+"""Attention kernels against float64, over odd shapes, with guards around every buffer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_memory import Guarded, float_bits, round_up, rows
+
+from whisperlite.kernels import attention, packing
+
+
+def heads_of(x, n_head):
+    return x.reshape(*x.shape[:-1], n_head, -1).swapaxes(-2, -3).astype(np.float64)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def pack(kernel, name, x, n_head):
+    """Panels of keys or values (A, T, D)."""
+    n_audio, n_ctx, n_state = x.shape
+    head_size = n_state // n_head
+    shape = (-(-n_ctx // 32), head_size, 32) if name == "k" else (-(-head_size // 32), n_ctx, 32)
+    source, panels = rows(x), Guarded((n_audio, n_head, *shape))
+    kernel(
+        **{name: source.address, f"{name}_batch": source.array.strides[0], f"ld{name}": source.array.strides[1]},
+        n_batch=n_audio, n_ctx=n_ctx, n_head=n_head, head_size=head_size, panels=panels.address,
+    )  # fmt: skip
+    panels.check()
+    return panels
+
+
+@pytest.mark.parametrize("n_head, head_size", [(1, 64), (2, 32), (3, 5), (2, 40)])
+@pytest.mark.parametrize("n_ctx", [1, 31, 32, 45, 100])
+@pytest.mark.parametrize("n_new", [1, 2, 13])
+def test_attention_packed(n_head, head_size, n_ctx, n_new):
+    rng = np.random.default_rng(n_ctx)
+    n_state = n_head * head_size
+    audio_rows = np.array([0, 2, 2, 5], np.int32)  # two rows, none, three
+    q = rng.standard_normal((5, n_new, n_state)).astype(np.float32) * 2
+    k, v = rng.standard_normal((2, 3, n_ctx, n_state)).astype(np.float32)
+    keys, values = pack(packing.pack_keys_f32, "k", k, n_head), pack(packing.pack_values_f32, "v", v, n_head)
+    query, offsets = rows(q), Guarded.of(audio_rows)
+    out = Guarded((5, n_new, round_up(n_state, 32)))
+    n_scratch = attention.attention_scratch_bytes(n_ctx, head_size)
+    scratch = Guarded((n_scratch // 4,))
+    attention.attention_packed_f32(
+        q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_new=n_new,
+        audio_rows=offsets.address, n_audio=3, key_panels=keys.address, value_panels=values.address, n_ctx=n_ctx,
+        n_head=n_head, head_size=head_size, scale_bits=float_bits(head_size**-0.5), out=out.address,
+        out_batch=out.array.strides[0], ldo=out.array.strides[1], scratch=scratch.address, scratch_bytes=n_scratch,
+    )  # fmt: skip
+    out.check()
+    scratch.check()
+    audio = [0, 0, 2, 2, 2]
+    k_heads, v_heads = heads_of(k, n_head)[audio], heads_of(v, n_head)[audio]
+    scores = heads_of(q, n_head) @ k_heads.swapaxes(-1, -2) * head_size**-0.5
+    want = (softmax(scores) @ v_heads).swapaxes(1, 2).reshape(5, n_new, n_state)
+    np.testing.assert_allclose(out.array[..., :n_state], want, atol=5e-6)
+
+
+def test_attention_packed_survives_large_scores():
+    q = np.full((1, 1, 64), 30, np.float32)
+    k = np.zeros((1, 40, 64), np.float32)
+    k[0, 7] = 30
+    v = np.arange(40, dtype=np.float32)[None, :, None].repeat(64, 2)
+    keys, values = pack(packing.pack_keys_f32, "k", k, 1), pack(packing.pack_values_f32, "v", v, 1)
+    query, out = rows(q), Guarded((1, 1, 64))
+    n_scratch = attention.attention_scratch_bytes(40, 64)
+    scratch = Guarded((n_scratch // 4,))
+    attention.attention_packed_f32(
+        q=query.address, q_batch=0, ldq=256, n_new=1, audio_rows=0, n_audio=1, key_panels=keys.address,
+        value_panels=values.address, n_ctx=40, n_head=1, head_size=64, scale_bits=float_bits(0.125),
+        out=out.address, out_batch=0, ldo=256, scratch=scratch.address, scratch_bytes=n_scratch,
+    )  # fmt: skip
+    np.testing.assert_allclose(out.array, 7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("given_rows", [True, False])
+def test_cross_scores_of_chosen_heads(given_rows):
+    rng = np.random.default_rng(0)
+    q = rng.standard_normal((3, 4, 30)).astype(np.float32)
+    k = rng.standard_normal((2 if given_rows else 3, 45, 30)).astype(np.float32)
+    audio = [0, 1, 1] if given_rows else [0, 1, 2]
+    keys, query = pack(packing.pack_keys_f32, "k", k, 3), rows(q)
+    offsets, heads = Guarded.of(np.array([0, 1, 3], np.int32)), Guarded.of(np.array([2, 0], np.int32))
+    out = Guarded((3, 4, 2, 64))
+    n_scratch = attention.attention_scratch_bytes(45, 10)
+    scratch = Guarded((n_scratch // 4,))
+    attention.cross_scores_f32(
+        q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_batch=3, n_new=4,
+        audio_rows=offsets.address if given_rows else 0, n_audio=len(k), key_panels=keys.address, n_ctx=45,
+        n_head=3, head_size=10, scale_bits=float_bits(10**-0.5), heads=heads.address, n_heads=2, out=out.address,
+        ldo=256, scratch=scratch.address, scratch_bytes=n_scratch,
+    )  # fmt: skip
+    out.check()
+    scores = heads_of(q, 3) @ heads_of(k, 3)[audio].swapaxes(-1, -2) * 10**-0.5  # (3, H, 4, 45)
+    want = scores[:, [2, 0]].swapaxes(1, 2)
+    np.testing.assert_allclose(out.array[..., :45], want, atol=5e-6)
+
+
+@pytest.mark.parametrize("n_new", [1, 5])
+def test_cached_attention_follows_the_row_table(n_new):
+    rng = np.random.default_rng(0)
+    n_head, head_size, n_cache = 2, 24, 40
+    n_state = n_head * head_size
+    keys = Guarded.of(rng.standard_normal((4, n_cache, n_state)).astype(np.float32))
+    values = Guarded.of(rng.standard_normal((4, n_cache, n_state)).astype(np.float32))
+    past = Guarded.of(np.array([0, 7, 30], np.int32))
+    own = Guarded.of(np.array([3, 0, 1], np.int32))
+    table = Guarded.of(rng.integers(0, 4, (3, n_cache)).astype(np.int32))
+    new_k, new_v = rows(rng.standard_normal((3, n_new, n_state))), rows(rng.standard_normal((3, n_new, n_state)))
+    for new, cache in ((new_k, keys), (new_v, values)):
+        attention.cache_append_f32(
+            new=new.address, new_batch=new.array.strides[0], ldn=new.array.strides[1], n_batch=3, n_new=n_new,
+            past=past.address, own_rows=own.address, n_state=n_state, cache=cache.address,
+            cache_row=cache.array.strides[0], ldc=cache.array.strides[1],
+        )  # fmt: skip
+        cache.check()
+        for b in range(3):
+            p = past.array[b]
+            np.testing.assert_array_equal(cache.array[own.array[b], p : p + n_new], new.array[b, :, :n_state])
+    q = rng.standard_normal((3, n_new, n_state)).astype(np.float32)
+    query, out, scratch = rows(q), Guarded((3, n_new, 64)), Guarded((n_cache,))
+    attention.cached_attention_f32(
+        q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_batch=3, n_new=n_new,
+        past=past.address, own_rows=own.address, cache_rows=table.address, n_cache=n_cache, keys=keys.address,
+        values=values.address, cache_row=keys.array.strides[0], ldc=keys.array.strides[1], n_head=n_head,
+        head_size=head_size, scale_bits=float_bits(head_size**-0.5), out=out.address,
+        out_batch=out.array.strides[0], ldo=out.array.strides[1], scratch=scratch.address,
+        scratch_bytes=4 * n_cache,
+    )  # fmt: skip
+    out.check()
+    scratch.check()
+    for b in range(3):
+        for u in range(n_new):
+            seen = np.arange(past.array[b] + u + 1)
+            row = np.where(seen < past.array[b], table.array[b, seen], own.array[b])
+            k, v = heads_of(keys.array[row, seen], n_head), heads_of(values.array[row, seen], n_head)
+            scores = heads_of(q[b, u][None], n_head) @ k.swapaxes(-1, -2) * head_size**-0.5
+            want = (softmax(scores) @ v).reshape(-1)
+            np.testing.assert_allclose(out.array[b, u, :n_state], want, atol=5e-6)
