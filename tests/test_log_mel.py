@@ -1,0 +1,221 @@
+"""The log-mel kernel, its NumPy reference and the whole spectrogram against float64."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernel_memory import Guarded
+
+ROOT = Path(__file__).parent.parent
+BACKENDS = ("numba", "numpy")
+RNG = np.random.default_rng(7)
+
+
+# --- the oracle: float64, written from the definitions, without whisperlite
+
+
+def oracle_filters(n_mels: int) -> np.ndarray:
+    """Triangles on Slaney's mel scale, each of area one."""
+
+    def to_hz(mel):
+        return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+    top = 15 + 27 * np.log(8) / np.log(6.4)
+    points = [to_hz(top * i / (n_mels + 1)) for i in range(n_mels + 2)]
+    filters = np.zeros((n_mels, 201))
+    for m, (left, middle, right) in enumerate(zip(points, points[1:], points[2:], strict=False)):
+        for k in range(201):
+            hz = 40.0 * k
+            height = min((hz - left) / (middle - left), (right - hz) / (right - middle))
+            filters[m, k] = max(0.0, height) * 2 / (right - left)
+    return filters
+
+
+def oracle_power(frames: np.ndarray, n_mels: int) -> np.ndarray:
+    """Mel power (n_mels, F) of frames (F, 400)."""
+    n = np.arange(400)
+    window = np.sin(np.pi * n / 400) ** 2
+    spectra = np.fft.fft(frames.astype(np.float64) * window, axis=1)[:, :201]
+    return oracle_filters(n_mels) @ (np.abs(spectra) ** 2).T
+
+
+def oracle_log_mel(audio: np.ndarray, n_mels: int, padding: int) -> np.ndarray:
+    padded = np.pad(np.concatenate([audio, np.zeros(padding)]), 200, mode="reflect")
+    n_frames = (len(audio) + padding) // 160
+    frames = np.stack([padded[160 * f : 160 * f + 400] for f in range(n_frames)])
+    return np.log10(np.maximum(oracle_power(frames, n_mels), 1e-10))
+
+
+def oracle_spectrogram(audio: np.ndarray, n_mels: int = 80, padding: int = 0) -> np.ndarray:
+    log_mel = oracle_log_mel(audio, n_mels, padding)
+    return (np.maximum(log_mel, log_mel.max() - 8) + 4) / 4
+
+
+def noise(n: int, level: float = 0.1) -> np.ndarray:
+    return RNG.normal(0, level, n).astype(np.float32)
+
+
+# --- frames
+
+
+@pytest.mark.parametrize("n_mels", [1, 80, 128])
+@pytest.mark.parametrize("n_frames", [1, 2, 3, 7, 15, 16, 17, 33, 100])
+@pytest.mark.parametrize("level", [1.0, 1e-3])
+def test_kernel_frames(n_frames, n_mels, level):
+    pytest.importorskip("numba")
+    from whisperlite.audio.mel import _window, mel_filters
+    from whisperlite.kernels.log_mel import log_mel_frames, pack_bands
+
+    samples = noise(160 * (n_frames - 1) + 400, level)
+    out = Guarded((n_mels, n_frames))
+    log_mel_frames(samples, _window(), *pack_bands(mel_filters(n_mels)), out.array)
+    out.check()
+    frames = np.stack([samples[160 * f : 160 * f + 400] for f in range(n_frames)])
+    expected = np.log10(np.maximum(oracle_power(frames, n_mels), 1e-10))
+    np.testing.assert_allclose(out.array, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_frames", [1, 5, 1030])
+def test_reference_frames(n_frames):
+    from whisperlite.audio.mel import _window, mel_filters
+    from whisperlite.kernels.reference.log_mel import log_mel_frames
+
+    samples = noise(160 * (n_frames - 1) + 400)
+    out = np.empty((80, n_frames), np.float32)
+    log_mel_frames(samples, _window(), mel_filters(80), out)
+    frames = np.stack([samples[160 * f : 160 * f + 400] for f in range(n_frames)])
+    np.testing.assert_allclose(out, np.log10(oracle_power(frames, 80)), rtol=0, atol=1e-4)
+
+
+def test_pure_tones_reach_every_bin():
+    pytest.importorskip("numba")
+    from whisperlite.audio.mel import _window
+    from whisperlite.kernels.log_mel import log_mel_frames, pack_bands
+
+    one_bin_each = np.eye(201, dtype=np.float32)
+    for k in range(0, 201, 9):
+        samples = np.cos(2 * np.pi * k * np.arange(400) / 400).astype(np.float32)
+        out = np.empty((201, 1), np.float32)
+        log_mel_frames(samples, _window(), *pack_bands(one_bin_each), out)
+        assert np.argmax(out[:, 0]) == k
+
+
+def test_team_of_threads_gives_the_same_bits():
+    pytest.importorskip("numba")
+    from whisperlite.audio.mel import _window, mel_filters
+    from whisperlite.kernels import log_mel
+    from whisperlite.kernels.registry import SYNC_WORDS
+
+    n_threads, n_frames = 3, 1001
+    samples = noise(160 * (n_frames - 1) + 400)
+    bands, weights = log_mel.pack_bands(mel_filters(80))
+    alone = np.empty((80, n_frames), np.float32)
+    log_mel.log_mel_frames(samples, _window(), bands, weights, alone)
+
+    together = Guarded((80, n_frames))
+    scratch = Guarded((n_threads * log_mel.SCRATCH_BYTES,), np.uint8)
+    arrays = {
+        "samples": samples, "window": _window(), "twiddles": log_mel._twiddles(), "bands": bands,
+        "weights": weights, "scratch": scratch.array, "out": together.array,
+    }  # fmt: skip
+    words = {"n_frames": n_frames, "n_mels": 80, "ldo": together.array.strides[0]}
+    words |= {name: array.ctypes.data for name, array in arrays.items()}
+    args = np.array([words[name] for name in log_mel.log_mel_f32.params], np.int64)
+    sync = np.zeros(SYNC_WORDS, np.int64)
+    entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(log_mel.log_mel_f32.address())
+    team = [
+        threading.Thread(target=entry, args=(args.ctypes.data, sync.ctypes.data, i, n_threads))
+        for i in range(n_threads)
+    ]
+    for thread in team:
+        thread.start()
+    for thread in team:
+        thread.join()
+    together.check()
+    scratch.check()
+    np.testing.assert_array_equal(together.array, alone)
+
+
+NARROW = {
+    4: {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+    8: {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+f16c"},
+}
+NARROW_SCRIPT = """
+import sys
+import numpy as np
+from whisperlite.audio import log_mel_spectrogram
+from whisperlite.kernels.log_mel import LANES
+np.save(sys.argv[2], log_mel_spectrogram(np.load(sys.argv[1])))
+print(LANES)
+"""
+
+
+@pytest.mark.parametrize("lanes", sorted(NARROW))
+def test_narrower_vectors(lanes, tmp_path):
+    pytest.importorskip("numba")
+    from whisperlite.kernels.log_mel import LANES as host_lanes
+
+    if lanes >= host_lanes:
+        pytest.skip(f"this CPU has {host_lanes} lanes itself")
+    audio = noise(160 * 21 + 77)
+    np.save(tmp_path / "audio.npy", audio)
+    command = [sys.executable, "-c", NARROW_SCRIPT, str(tmp_path / "audio.npy"), str(tmp_path / "mel.npy")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | NARROW[lanes], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == lanes
+    np.testing.assert_allclose(np.load(tmp_path / "mel.npy"), oracle_spectrogram(audio), rtol=0, atol=1e-5)
+
+
+# --- spectrogram
+
+
+SIZES = [
+    (201, 0), (320, 0), (399, 0), (400, 0), (401, 0), (560, 0), (561, 0), (1000, 0), (16001, 0), (47999, 0),
+    (1, 200), (1, 4000), (159, 42), (200, 1), (12345, 1), (12345, 150), (12345, 199), (12345, 200),
+    (12345, 201), (12345, 359), (12345, 360), (12345, 361), (12345, 5000), (0, 400),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("n", "padding"), SIZES)
+def test_spectrogram(n, padding, backend, monkeypatch):
+    from whisperlite.audio import log_mel_spectrogram
+
+    if backend == "numba":
+        pytest.importorskip("numba")
+    monkeypatch.setenv("WHISPERLITE_BACKEND", backend)
+    audio = noise(n)
+    for n_mels in (80, 128):
+        found = log_mel_spectrogram(audio, n_mels, padding)
+        assert found.dtype == np.float32
+        expected = oracle_spectrogram(audio, n_mels, padding)
+        assert found.shape == expected.shape == (n_mels, (n + padding) // 160)
+        # Bins far below the loudest one carry float32's rounding of the loudest.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+
+
+def test_span_of_frames_equals_a_part_of_the_whole():
+    from whisperlite.audio.mel import log_mel_power, log_mel_span
+
+    audio = noise(20000)
+    whole = log_mel_power(audio)
+    part = np.empty((80, 31), np.float32)
+    log_mel_span(audio[40 * 160 - 200 :], part)
+    np.testing.assert_array_equal(part, whole[:, 40:71])
+
+
+def test_numba_missing_falls_back(monkeypatch):
+    from whisperlite.audio import log_mel_spectrogram, mel
+
+    monkeypatch.setattr(mel, "_numba_works", lambda: False)
+    audio = noise(3000)
+    np.testing.assert_allclose(log_mel_spectrogram(audio), oracle_spectrogram(audio), rtol=0, atol=2e-4)
