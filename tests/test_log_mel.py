@@ -15,7 +15,6 @@ from kernel_memory import Guarded
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = ("numba", "numpy")
-RNG = np.random.default_rng(7)
 
 
 # --- the oracle: float64, written from the definitions, without whisperlite
@@ -59,7 +58,16 @@ def oracle_spectrogram(audio: np.ndarray, n_mels: int = 80, padding: int = 0) ->
 
 
 def noise(n: int, level: float = 0.1) -> np.ndarray:
-    return RNG.normal(0, level, n).astype(np.float32)
+    return np.random.default_rng(n).normal(0, level, n).astype(np.float32)
+
+
+def check_frames(found: np.ndarray, samples: np.ndarray) -> None:
+    """Within 1e-5 down to 1/1000 of a frame's loudest band; below it, float32's rounding of the loudest shows."""
+    n_mels, n_frames = found.shape
+    frames = np.stack([samples[160 * f : 160 * f + 400] for f in range(n_frames)])
+    power = oracle_power(frames, n_mels)
+    tolerance = 1.5e-6 + 2.6e-7 * np.sqrt(power.max(axis=0) / power)
+    assert (abs(found - np.log10(np.maximum(power, 1e-10))) <= tolerance).all()
 
 
 # --- frames
@@ -77,9 +85,7 @@ def test_kernel_frames(n_frames, n_mels, level):
     out = Guarded((n_mels, n_frames))
     log_mel_frames(samples, _window(), *pack_bands(mel_filters(n_mels)), out.array)
     out.check()
-    frames = np.stack([samples[160 * f : 160 * f + 400] for f in range(n_frames)])
-    expected = np.log10(np.maximum(oracle_power(frames, n_mels), 1e-10))
-    np.testing.assert_allclose(out.array, expected, rtol=0, atol=1e-5)
+    check_frames(out.array, samples)
 
 
 @pytest.mark.parametrize("n_frames", [1, 5, 1030])
@@ -90,8 +96,7 @@ def test_reference_frames(n_frames):
     samples = noise(160 * (n_frames - 1) + 400)
     out = np.empty((80, n_frames), np.float32)
     log_mel_frames(samples, _window(), mel_filters(80), out)
-    frames = np.stack([samples[160 * f : 160 * f + 400] for f in range(n_frames)])
-    np.testing.assert_allclose(out, np.log10(oracle_power(frames, 80)), rtol=0, atol=1e-4)
+    check_frames(out, samples)
 
 
 def test_pure_tones_reach_every_bin():
