@@ -105,8 +105,10 @@ def compile_entry(function: Callable[..., Any], signature: Any) -> Any:
         saved, config.CACHE_DIR = config.CACHE_DIR, str(folder)
         try:
             compiled = numba.cfunc(signature, cache=True)(function)
-        except (OSError, RuntimeError, EOFError) as error:
-            trace.debug(1, f"kernel cache {folder} cannot be used: {error}")
+        except Exception as error:  # a damaged file fails in many ways; a fault of ours comes back below
+            trace.debug(1, f"cached {function.__name__} cannot be used, compiling anew: {error!r}")
+            for path in folder.rglob(f"{Path(function.__code__.co_filename).stem}.{function.__name__}-*"):
+                path.unlink(missing_ok=True)
         finally:
             config.CACHE_DIR = saved
     if compiled is None:

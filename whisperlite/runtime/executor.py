@@ -230,7 +230,6 @@ class _Native:
 
     def __init__(self, plan: Plan, weights: Weights, threads: int):
         from whisperlite.runtime.lower import Ref, lower
-        from whisperlite.runtime.team import team_of
 
         calls, self._kept = lower(plan, weights)
         width = 1 + max(len(call.kernel.params) for call in calls)
@@ -254,7 +253,7 @@ class _Native:
             storage: (np.array([word for word, _ in found]), np.array([offset for _, offset in found], np.int64))
             for storage, found in places.items()
         }
-        self.team = team_of(threads)
+        self.threads = threads
 
     def new_table(self, storages: Mapping[Storage, Array]) -> _Table:
         table = _Table(self)
@@ -281,8 +280,10 @@ class _Table:
 
     def run(self, node: NodeId | None = None) -> None:
         """Run all rows, or those of one node."""
+        from whisperlite.runtime.team import team_of
+
         first, count = 0, len(self._rows)
         if node is not None:
             found = self._native.rows_of[node]
             first, count = found[0], len(found)
-        self._native.team.run(self._address + first * self._row_bytes, count, self._row_bytes)
+        team_of(self._native.threads).run(self._address + first * self._row_bytes, count, self._row_bytes)

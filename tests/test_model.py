@@ -1,0 +1,165 @@
+"""The model: both backends agree, caches and batches mean what one sequence alone means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_checkpoint import ODD, RandomCheckpoint
+
+from whisperlite.errors import OptionError
+from whisperlite.model import Whisper
+
+TOL = 2e-5
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Whisper(RandomCheckpoint(ODD), threads=2)
+
+
+@pytest.fixture(scope="module")
+def mel():
+    return np.random.default_rng(0).standard_normal((2, ODD.n_mels, 82)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def cross(model, mel):
+    return model.cross_kv(model.encode(mel))
+
+
+def run_alone(model, features, tokens):
+    """Logits after every token of one sequence, by one prefill."""
+    cross = model.cross_kv(features)
+    return model.prefill(tokens[None], model.new_cache(1), cross, logits_at=range(len(tokens)))[0]
+
+
+def test_backends_agree(model, mel):
+    reference = Whisper(RandomCheckpoint(ODD), backend="numpy")
+    features = model.encode(mel)
+    np.testing.assert_allclose(features, reference.encode(mel), atol=TOL)
+    tokens = np.array([[5, 51864, 7], [8, 9, 10]])
+    logits = model.prefill(tokens, model.new_cache(2), model.cross_kv(features), logits_at=(0, 1, 2))
+    expected = reference.prefill(tokens, reference.new_cache(2), reference.cross_kv(features), logits_at=(0, 1, 2))
+    np.testing.assert_allclose(logits, expected, atol=TOL)
+    scores = model.cross_attention(tokens[0], model.cross_kv(features), audio=1, heads=[(2, 1), (0, 0)])
+    expected_scores = reference.cross_attention(
+        tokens[0], reference.cross_kv(features), audio=1, heads=[(2, 1), (0, 0)]
+    )
+    for got, want in zip(scores, expected_scores, strict=True):
+        np.testing.assert_allclose(got, want, atol=TOL)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_do_not_depend_on_threads(model, mel, threads):
+    other = Whisper(RandomCheckpoint(ODD), threads=threads)
+    np.testing.assert_array_equal(other.encode(mel), model.encode(mel))
+
+
+def test_a_batch_equals_its_windows(model, mel):
+    together = model.encode(mel)
+    for i in range(2):
+        np.testing.assert_allclose(model.encode(mel[i : i + 1])[0], together[i], atol=TOL)
+
+
+def test_a_shorter_window_uses_the_first_positions(model, mel):
+    assert model.encode(mel[:, :, :30]).shape == (2, 15, ODD.n_audio_state)
+
+
+def test_steps_equal_one_prefill(model, mel):
+    features = model.encode(mel[:1])
+    tokens = np.arange(20, 32)
+    expected = run_alone(model, features, tokens)
+    cache, cross = model.new_cache(1), model.cross_kv(features)
+    first = model.prefill(tokens[None, :5], cache, cross, logits_at=(0, -1))[0]
+    np.testing.assert_allclose(first, expected[[0, 4]], atol=TOL)
+    for i in range(5, len(tokens)):
+        np.testing.assert_allclose(model.step(tokens[i : i + 1], cache, cross)[0], expected[i], atol=TOL)
+    assert cache.past.tolist() == [12]
+
+
+def test_beams_share_their_past_after_reorder(model, mel):
+    """Three beams over one audio, reordered twice: each equals its own history read alone."""
+    features = model.encode(mel[:1])
+    cross, cache = model.cross_kv(features), model.new_cache(3)
+    model.prefill(np.tile([[1, 2, 3]], (3, 1)), cache, cross)
+    histories = [[1, 2, 3]] * 3
+    for new, order in (([4, 5, 6], [2, 0, 0]), ([7, 8, 9], [1, 1, 2]), ([10, 11, 12], [0, 1, 2])):
+        logits = model.step(np.array(new), cache, cross)
+        histories = [[*history, token] for history, token in zip(histories, new, strict=True)]
+        for row, history in enumerate(histories):
+            np.testing.assert_allclose(logits[row], run_alone(model, features, np.array(history))[-1], atol=TOL)
+        cache.reorder(order)
+        histories = [histories[i] for i in order]
+
+
+def test_rows_of_different_length_and_audio_go_together(model, mel, cross):
+    features = model.encode(mel)
+    cache = model.new_cache(3)
+    rows = np.array([0, 2, 3])  # audio 0 has two rows, audio 1 one
+    prompts = [np.array([1, 2, 3, 4]), np.array([9]), np.array([5, 6])]
+    audio_of = [0, 0, 1]
+    for row, prompt in enumerate(prompts):
+        alone = model.cross_kv(features[audio_of[row] : audio_of[row] + 1])
+        model.prefill(prompt[None], cache, alone, cache_rows=[row])
+    logits = model.step(np.array([20, 21, 22]), cache, cross, audio_rows=rows)
+    for row, prompt in enumerate(prompts):
+        history = np.array([*prompt, 20 + row])
+        expected = run_alone(model, features[audio_of[row] : audio_of[row] + 1], history)[-1]
+        np.testing.assert_allclose(logits[row], expected, atol=TOL)
+
+
+def test_a_reset_cache_is_as_new(model, cross):
+    cache = model.new_cache(2)
+    tokens = np.array([[1, 2], [3, 4]])
+    first = model.prefill(tokens, cache, cross)
+    cache.reorder([1, 1])
+    cache.reset()
+    np.testing.assert_array_equal(model.prefill(tokens, cache, cross), first)
+
+
+def test_results_are_not_overwritten(model, mel, cross):
+    features = model.encode(mel)
+    kept = features.copy()
+    cache = model.new_cache(2)
+    logits = model.step(np.array([1, 2]), cache, cross)
+    kept_logits = logits.copy()
+    model.encode(mel[:, :, ::-1])
+    model.step(np.array([3, 4]), cache, cross)
+    np.testing.assert_array_equal(features, kept)
+    np.testing.assert_array_equal(logits, kept_logits)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda m, c: m.encode(np.zeros((1, 80, 82))), "the model wants"),
+        (lambda m, c: m.encode(np.zeros((1, 13, 81))), "even number"),
+        (lambda m, c: m.encode(np.zeros((1, 13, 84))), "up to 82"),
+        (lambda m, c: m.cross_kv(np.zeros((1, 41, 21))), "audio features"),
+        (lambda m, c: m.new_cache(0), "give 1 or more"),
+        (lambda m, c: m.prefill([[1]], m.new_cache(2), c), "give cache_rows"),
+        (lambda m, c: m.prefill([[1], [2]], m.new_cache(2), c, cache_rows=[0, 0]), "different rows"),
+        (lambda m, c: m.prefill([[51865], [0]], m.new_cache(2), c), "token 51865"),
+        (lambda m, c: m.prefill([[-1], [0]], m.new_cache(2), c), "token -1"),
+        (lambda m, c: m.prefill([[1] * 38] * 2, m.new_cache(2), c), "38 tokens"),
+        (lambda m, c: m.prefill([[1]] * 2, m.new_cache(2), c, logits_at=(1,)), "logits_at"),
+        (lambda m, c: m.prefill([[1]] * 3, m.new_cache(3), c), "give audio_rows"),
+        (lambda m, c: m.prefill([[1]] * 3, m.new_cache(3), c, audio_rows=[0, 2]), "rising offsets"),
+        (lambda m, c: m.new_cache(2).reorder([0, 2]), "reorder"),
+        (lambda m, c: m.cross_attention([1], c, heads=[(3, 0)]), "head (3, 0)"),
+        (lambda m, c: m.cross_attention([1], c, audio=2), "audio=2"),
+        (lambda m, c: m.plan_of("encoder", Q=1), "size 'Q'"),
+        (lambda m, c: m.plan_of("head"), "part 'head'"),
+    ],
+)
+def test_refusals(model, cross, call, message):
+    with pytest.raises(OptionError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        call(model, cross)
+
+
+@pytest.mark.parametrize(
+    "options", [{"compute_type": "float8"}, {"threads": 0}, {"threads": True}, {"backend": "torch"}]
+)
+def test_constructor_refusals(options):
+    with pytest.raises(OptionError):
+        Whisper(RandomCheckpoint(ODD), **options)

@@ -1,0 +1,221 @@
+"""Programs, thread teams, shadow execution and the kernel cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from tiny_checkpoint import ODD, RandomCheckpoint
+
+from whisperlite.errors import BackendError, CheckFailedError
+from whisperlite.graph import FLOAT32, Fact, Graph, make_plan, symbol
+from whisperlite.kernels import registry
+from whisperlite.model import Whisper
+from whisperlite.runtime import executor
+from whisperlite.runtime.executor import Program, Workspace
+from whisperlite.runtime.weights import Weights
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Whisper(RandomCheckpoint(ODD), threads=2)
+
+
+def gelu_program(backend="numba", threads=1):
+    graph = Graph()
+    x = graph.input("x", Fact(FLOAT32, (symbol("B"), 5)))
+    graph.output("y", graph.add("gelu", [x]))
+    plan = make_plan(graph, {"B": 3})
+    return Program(plan, Weights(RandomCheckpoint(ODD)), Workspace(), backend, threads)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_a_program_runs_again_on_changed_inputs(backend):
+    x = np.zeros((3, 5), np.float32)
+    run = gelu_program(backend).bind({"x": x})
+    assert (run.run()["y"] == 0).all()
+    x[:] = 10
+    np.testing.assert_allclose(run.run()["y"], 10, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({}, "is missing"),
+        ({"x": np.zeros((3, 4), np.float32)}, "the plan wants"),
+        ({"x": np.zeros((3, 5))}, "float64"),
+        ({"x": np.zeros((5, 3), np.float32).T}, "not contiguous"),
+        ({"x": np.zeros((3, 5), np.float32), "z": np.zeros(1)}, "'z' is not one of"),
+    ],
+)
+def test_inputs_are_checked(inputs, message):
+    with pytest.raises(BackendError, match=message):
+        gelu_program().bind(inputs)
+
+
+def test_an_unoptimised_op_is_refused():
+    graph = Graph()
+    q = graph.input("q", Fact(FLOAT32, (1, 4, 8)))
+    graph.output("y", graph.add("attention", [q, q, q], n_head=2))
+    with pytest.raises(BackendError, match="has no compiled kernel"):
+        Program(make_plan(graph, {}), Weights(RandomCheckpoint(ODD)), Workspace(), "numba", 1)
+
+
+def test_shadow_execution_passes_on_a_sound_model(model, monkeypatch):
+    mel = np.random.default_rng(0).standard_normal((1, ODD.n_mels, 82)).astype(np.float32)
+    expected = model.encode(mel)
+    monkeypatch.setenv("WHISPERLITE_CHECK", "1")
+    features = model.encode(mel)
+    np.testing.assert_array_equal(features, expected)
+    cross, cache = model.cross_kv(features), model.new_cache(1)
+    model.prefill([[1, 2, 3]], cache, cross)
+    model.step([4], cache, cross)
+
+
+def test_shadow_execution_names_the_node_that_differs(model, monkeypatch):
+    monkeypatch.setenv("WHISPERLITE_CHECK", "1")
+
+    def wrong(*arguments, out, **attrs):
+        out[...] = 1
+
+    monkeypatch.setitem(executor.REFERENCE, "layer_norm", wrong)
+    mel = np.zeros((1, ODD.n_mels, 82), np.float32)
+    with pytest.raises(CheckFailedError, match=r"layer_norm encoder.blocks.0.attn_ln.*differ"):
+        model.encode(mel)
+
+
+def test_profile_accounts_for_every_step(model):
+    program = model.program_of("encoder", B=1)
+    records = program.profile({"mel": np.zeros((1, ODD.n_mels, 82), np.float32)}, repeats=2)
+    assert sum(record.calls for record in records) == 2 * len(program.plan.steps)
+    by_op = {record.op: record for record in records}
+    assert by_op["linear"].flops > 0 and by_op["linear"].gflops_per_second > 0
+    assert by_op["attention_packed"].n_bytes > 0
+    assert records == sorted(records, key=lambda record: -record.seconds)
+
+
+def test_calls_from_several_threads_are_correct(model):
+    """Two models, four Python threads: each result equals the one computed alone."""
+    other = Whisper(RandomCheckpoint(ODD, seed=1), threads=3)
+    rng = np.random.default_rng(0)
+    mels = [rng.standard_normal((1, ODD.n_mels, 82)).astype(np.float32) for _ in range(4)]
+    models = [model, other, model, other]
+    expected = [m.encode(mel) for m, mel in zip(models, mels, strict=True)]
+    wrong: list[int] = []
+
+    def work(i):
+        for _ in range(20):
+            if not np.array_equal(models[i].encode(mels[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_idle_workers_use_no_cpu(model):
+    model.encode(np.zeros((1, ODD.n_mels, 82), np.float32))
+    time.sleep(0.3)  # workers go to sleep after about a millisecond
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_forked_child_gets_a_team_of_its_own(model):
+    mel = np.zeros((1, ODD.n_mels, 82), np.float32)
+    expected = model.encode(mel)
+    child = os.fork()
+    if child == 0:
+        same = np.array_equal(model.encode(mel), expected)
+        os._exit(0 if same else 1)
+    for _ in range(200):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+RUN_A_KERNEL = (
+    "import numpy as np; from whisperlite.kernels.rows import gelu_f32;"
+    "x = np.full(8, 10, np.float32); a = x.ctypes.data;"
+    "gelu_f32(x=a, ldx=0, n_rows=1, n_cols=8, out=a, ldo=0); print(x[0])"
+)
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_kernels_are_cached_on_disk(tmp_path):
+    first = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1")
+    again = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1")
+    assert first.stdout == again.stdout == "10.0\n"
+    assert "compiled gelu_f32" in first.stderr and "loaded gelu_f32" in again.stderr
+
+
+@pytest.mark.parametrize("where", ["/proc/no/such/folder", "/dev/null/folder"])
+def test_a_cache_folder_that_cannot_be_written_breaks_nothing(where):
+    done = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=where, WHISPERLITE_DEBUG="1")
+    assert done.stdout == "10.0\n" and "no kernel cache" in done.stderr
+
+
+def test_a_damaged_cache_breaks_nothing(tmp_path):
+    run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    damaged = [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+    assert damaged
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:20])
+    assert run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path)).stdout == "10.0\n"
+
+
+def test_the_cache_folder_changes_with_any_kernel_source(monkeypatch, tmp_path):
+    monkeypatch.setenv("WHISPERLITE_CACHE_DIR", str(tmp_path))
+    registry.cache_folder.cache_clear()
+    try:
+        one = registry.cache_folder()
+        monkeypatch.setattr(registry.numba, "__version__", "another")
+        registry.cache_folder.cache_clear()
+        assert one != registry.cache_folder()
+    finally:
+        registry.cache_folder.cache_clear()
+
+
+def test_narrower_instruction_sets_give_the_same_model():
+    """AVX2 and generic tiles, chosen as Numba's own switches ask."""
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import numpy as np;"
+        "from tiny_checkpoint import ODD, RandomCheckpoint; from whisperlite.model import Whisper;"
+        "from whisperlite.kernels import cpu; m = Whisper(RandomCheckpoint(ODD), threads=1);"
+        "f = m.encode(np.ones((1, 13, 82), np.float32)); c = m.cross_kv(f);"
+        "l = m.prefill([[1, 2, 3]], m.new_cache(1), c); print(cpu.vector_width(), *l[0, 0, :8].tolist())"
+    )
+    results = {}
+    for name, features in (("haswell", "+avx2,+fma"), ("generic", "")):
+        done = run_python(code, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
+        width, *values = done.stdout.split()
+        results[int(width)] = [float(value) for value in values]
+    host = run_python(code).stdout.split()
+    assert set(results) == {8, 4}
+    for values in results.values():
+        np.testing.assert_allclose(values, [float(v) for v in host[1:]], atol=2e-5)
