@@ -201,6 +201,7 @@ def test_the_cache_folder_changes_with_any_kernel_source(monkeypatch, tmp_path):
         registry.cache_folder.cache_clear()
 
 
+@pytest.mark.slow
 def test_narrower_instruction_sets_give_the_same_model():
     """AVX2 and generic tiles, chosen as Numba's own switches ask."""
     code = (
