@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisperlite.checkpoint import Dims
+from whisperlite.errors import OptionError
 from whisperlite.graph import FLOAT32, INT32, PANEL, Fact, Graph, NodeId, Size, ceil_div, symbol
+from whisperlite.graph.passes import optimize
 
 Heads = Sequence[tuple[int, int]]
+PARTS = ("encoder", "cross_kv", "decoder")
+MERGED_COLUMNS = 4096  # widest merged matmul: bounds the arena where all layers share an input
 
 
 def f32(*shape: Size) -> Fact:
@@ -105,8 +109,8 @@ def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
 
     Inputs: ``tokens`` (B, U); ``past``, ``own_rows`` (B); ``cache_rows`` (B, C); ``audio_rows`` (A+1); ``wanted``
     (R), the rows of B*U whose logits are wanted; for each layer ``past_keys.i``, ``past_values.i`` (N, C, D),
-    written, and ``keys.i``, ``values.i`` from ``build_cross_kv``. With ``score_heads`` pairs of (layer, head), layer i's heads
-    give ``scores.i`` (B, U, its heads, T): cross-attention scores before softmax.
+    written, and ``keys.i``, ``values.i`` from ``build_cross_kv``. With ``score_heads`` pairs of (layer, head),
+    layer i's heads give ``scores.i`` (B, U, its heads, T): cross-attention scores before softmax.
     """
     graph = Graph()
     batch, n_new, n_audio, n_ctx = symbol("B"), symbol("U"), symbol("A"), symbol("T")
@@ -159,3 +163,22 @@ def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
     x = layer_norm(graph, x, "decoder.ln", n_state)
     graph.output("logits", graph.add("linear", [x, embedding], name="logits"))
     return graph
+
+
+def graph_of(part: str, dims: Dims, score_heads: Heads = (), optimized: bool = True) -> Graph:
+    """The graph of ``encoder``, ``cross_kv`` or ``decoder``, as planned or (``optimized=False``) as built.
+
+    Raises
+    ------
+    OptionError
+        There is no such part.
+    """
+    if part not in PARTS:
+        raise OptionError(f"part '{part}': give one of {', '.join(PARTS)}")
+    if part == "decoder":
+        graph = build_decoder(dims, score_heads)
+    else:
+        graph = build_encoder(dims) if part == "encoder" else build_cross_kv(dims)
+    if not optimized:
+        return graph
+    return optimize(graph, max_columns=max(MERGED_COLUMNS, 3 * dims.n_audio_state, 3 * dims.n_text_state))

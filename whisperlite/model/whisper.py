@@ -18,8 +18,7 @@ from whisperlite import trace
 from whisperlite.checkpoint import Checkpoint
 from whisperlite.errors import OptionError
 from whisperlite.graph import Graph, Plan, make_plan
-from whisperlite.graph.passes import optimize
-from whisperlite.model.build import build_cross_kv, build_decoder, build_encoder
+from whisperlite.model.build import PARTS, graph_of
 from whisperlite.model.cache import CrossKV, KVCache
 from whisperlite.runtime.executor import Program, Run, Workspace, checked_backend
 from whisperlite.runtime.team import checked_threads
@@ -28,7 +27,6 @@ from whisperlite.runtime.weights import Weights
 Array = NDArray[Any]
 COMPUTE_TYPES = ("float32",)
 MAX_PROGRAMS = 24
-MERGED_COLUMNS = 4096  # widest merged matmul: bounds the arena where all layers share an input
 
 
 class Whisper:
@@ -286,7 +284,7 @@ class Whisper:
 
     def _load(self) -> None:
         """Pack every parameter, and compile the kernels that a first window needs."""
-        for part in ("encoder", "cross_kv", "decoder"):
+        for part in PARTS:
             if self.backend == "numba":
                 self._program(part, self._all_sizes({}))
             else:
@@ -299,15 +297,7 @@ class Whisper:
     def _graph(self, part: str, heads: tuple[tuple[int, int], ...]) -> Graph:
         key = (part, heads)
         if key not in self._graphs:
-            built = {
-                "encoder": lambda: build_encoder(self.dims),
-                "cross_kv": lambda: build_cross_kv(self.dims),
-                "decoder": lambda: build_decoder(self.dims, heads),
-            }
-            if part not in built:
-                raise OptionError(f"part '{part}': give one of {', '.join(built)}")
-            widest = max(MERGED_COLUMNS, 3 * self.dims.n_audio_state, 3 * self.dims.n_text_state)
-            self._graphs[key] = optimize(built[part](), max_columns=widest)
+            self._graphs[key] = graph_of(part, self.dims, heads)
         return self._graphs[key]
 
     def _program(self, part: str, sizes: Mapping[str, int], heads: tuple[tuple[int, int], ...] = ()) -> Program:
