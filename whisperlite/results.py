@@ -72,7 +72,7 @@ class Segment:
     attempts: tuple[Attempt, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The shape of OpenAI's segment dictionary (``words`` only where they exist)."""
+        """The shape of OpenAI's segment dictionary: ``words`` where they were asked for, or nothing was said."""
         result: dict[str, Any] = {
             "id": self.id,
             "seek": self.seek,
@@ -87,6 +87,8 @@ class Segment:
         }
         if self.words is not None:
             result["words"] = [word.to_dict() for word in self.words]
+        elif not self.tokens:
+            result["words"] = []
         return result
 
 

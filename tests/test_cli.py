@@ -1,0 +1,224 @@
+"""The command line as a process: text, files, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import whisperlite
+from whisperlite.cli.transcribe import temperatures
+from whisperlite.results import Segment
+from whisperlite.writers import FORMATS, output_stems, render, write_text
+
+LINE = re.compile(r"\[(\d\d:)?\d\d:\d\d\.\d{3} --> (\d\d:)?\d\d:\d\d\.\d{3}\] .*\S")
+
+
+def cli(*arguments: object, **settings) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "whisperlite", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **settings)
+
+
+def fails(done: subprocess.CompletedProcess[str], code: int, message: str) -> None:
+    assert done.returncode == code, done
+    errors = done.stderr.strip().splitlines()
+    assert len(errors) == 1 and errors[0].startswith("error: "), done.stderr
+    assert message in errors[0]
+
+
+@pytest.fixture(scope="module")
+def demo() -> str:
+    return whisperlite.demo_audio()
+
+
+def test_demo():
+    done = cli("demo")
+    assert done.returncode == 0
+    assert all(LINE.fullmatch(line) for line in done.stdout.splitlines())
+    assert done.stdout
+
+
+def test_version_help_and_knobs():
+    assert cli("--version").stdout == f"whisperlite {whisperlite.__version__}\n"
+    assert "--no-speech-threshold" in cli("transcribe", "--help", env={**os.environ, "COLUMNS": "200"}).stdout
+    assert "WHISPERLITE_CHECK" in cli("knobs").stdout
+
+
+def test_transcribe_prints_and_writes_every_format(demo, tmp_path):
+    done = cli("transcribe", demo, "--model", "nano", "--language", "en", "--output_dir", tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines and all(LINE.fullmatch(line) for line in lines)
+    assert {path.name for path in tmp_path.iterdir()} == {f"demo.{name}" for name in FORMATS}
+    result = json.loads((tmp_path / "demo.json").read_text())
+    assert [segment["text"] for segment in result["segments"] if segment["text"]] == [
+        line.split("] ")[1] for line in lines
+    ]
+
+
+def test_one_failed_file_does_not_stop_the_others(demo, tmp_path):
+    missing = tmp_path / "missing.wav"
+    done = cli(
+        "transcribe", missing, demo, "--model", "nano", "--language", "en", "--output-format", "txt", cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("error: ") and "missing.wav" in done.stderr
+    assert done.stderr.splitlines()[1] == "1 of 2 files failed"
+    assert (tmp_path / "demo.txt").read_text().strip()
+
+
+def test_inputs_of_one_name_do_not_overwrite_each_other(demo, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.flac").write_bytes(Path(demo).read_bytes())
+    arguments = [
+        "a/x.flac",
+        "b/x.flac",
+        "--model",
+        "nano",
+        "--language",
+        "en",
+        "--output-format",
+        "srt,tsv",
+        "--quiet",
+    ]
+    done = cli("transcribe", *arguments, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout == ""
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == [
+        "x.flac-2.srt",
+        "x.flac-2.tsv",
+        "x.flac.srt",
+        "x.flac.tsv",
+    ]
+
+
+def test_audio_from_standard_input(demo):
+    with open(demo, "rb") as audio:
+        done = cli("transcribe", "-", "--model", "nano", "--language", "en", stdin=audio)
+    assert done.returncode == 0 and LINE.match(done.stdout)
+
+
+USAGE = {
+    "no file": ([], "Missing argument"),
+    "unknown option": (["x.wav", "--bogus"], "--bogus"),
+    "unknown command": (None, "No such command"),
+    "task": (["x.wav", "--task", "sing"], "task='sing'"),
+    "language": (["x.wav", "--language", "klingon"], "klingon"),
+    "threshold": (["x.wav", "--no-speech-threshold", "a"], "'a' is not a number"),
+    "format": (["x.wav", "--output-format", "doc"], "'doc'"),
+    "beam and best": (["x.wav", "--beam-size", "0"], "beam_size=0"),
+    "clips": (["x.wav", "--clip-timestamps", "3,2"], "ends before it"),
+    "backend": (["x.wav", "--backend", "abacus", "--model", "nano"], "abacus"),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_wrong_calls(name):
+    arguments, message = USAGE[name]
+    fails(cli("sing") if arguments is None else cli("transcribe", *arguments), 2, message)
+
+
+def bad_file(name: str, folder: Path, demo: str) -> Path:
+    path = folder / f"{name}.wav"
+    if name == "empty":
+        path.write_bytes(b"")
+    elif name == "text":
+        path.write_text("this is not audio\n" * 20)
+    elif name == "truncated":
+        path = path.with_suffix(".flac")
+        path.write_bytes(Path(demo).read_bytes()[:200])
+    elif name == "no_samples":
+        soundfile.write(path, np.zeros(0, np.float32), 16000)
+    elif name == "nan":
+        samples = np.zeros(1600, np.float32)
+        samples[5] = np.nan
+        soundfile.write(path, samples, 16000, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize("name", ["missing", "empty", "text", "truncated", "no_samples", "nan"])
+def test_bad_audio(name, demo, tmp_path):
+    path = bad_file(name, tmp_path, demo)
+    fails(cli("transcribe", path, "--model", "nano"), 1, path.name)
+
+
+def test_bad_models(demo, tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"not a model at all")
+    for model in (tmp_path / "model.pt", tmp_path / "none.pt", tmp_path):
+        fails(cli("transcribe", demo, "--model", model), 1, model.name)
+
+
+def test_folder_that_cannot_be_written(demo, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = cli("transcribe", demo, "--model", "nano", "--language", "en", "-q", "--output-dir", tmp_path / "file")
+    fails(done, 1, "file")
+
+
+def test_interrupt_is_quiet(tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 600), 16000)
+    command = [sys.executable, "-m", "whisperlite", "transcribe", str(tmp_path / "long.wav"), "--model", "nano"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert process.returncode == 130
+
+
+# pure parts
+
+
+def test_temperatures():
+    assert temperatures(0.0, 0.2) == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    assert temperatures(0.5, 0.25) == (0.5, 0.75, 1.0)
+    assert temperatures(0.3, None) == (0.3,)
+    assert temperatures(1.5, 0.2) == (1.5,)
+
+
+def segment(start: float, end: float, text: str) -> Segment:
+    return Segment(0, 0, start, end, text, (1,), 0.0, -0.1, 1.0, 0.0)
+
+
+class Result(list):
+    def to_dict(self):
+        return {"text": "".join(s.text for s in self), "segments": [s.to_dict() for s in self], "language": "en"}
+
+
+def test_formats():
+    result = Result([segment(0, 2.5, " One --> two."), segment(3600.25, 3601, " Three\tñ.")])
+    texts = render(result, FORMATS)
+    assert texts["txt"] == "One --> two.\nThree\tñ.\n"
+    assert texts["srt"] == (
+        "1\n00:00:00,000 --> 00:00:02,500\nOne -> two.\n\n2\n01:00:00,250 --> 01:00:01,000\nThree\tñ.\n\n"
+    )
+    assert texts["vtt"] == (
+        "WEBVTT\n\n00:00.000 --> 00:02.500\nOne -> two.\n\n01:00:00.250 --> 01:00:01.000\nThree\tñ.\n\n"
+    )
+    assert texts["tsv"] == "start\tend\ttext\n0\t2500\tOne --> two.\n3600250\t3601000\tThree ñ.\n"
+    assert json.loads(texts["json"])["segments"][1]["text"] == " Three\tñ."
+
+
+def test_output_stems():
+    assert output_stems(["a.wav", "b.wav", "-"]) == ["a", "b", "stdin"]
+    assert output_stems(["x/a.wav", "y/A.flac"]) == ["a.wav", "A.flac"]
+    assert output_stems(["a.wav", "a.wav", "a.wav.mp3"]) == ["a.wav", "a.wav-2", "a.wav-3"]
+    assert output_stems([".wav"]) == [".wav"]
+
+
+def test_write_is_all_or_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "a.txt"
+    write_text(path, "before\n")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_text(path, "after\n")
+    assert path.read_text() == "before\n"
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]

@@ -1,0 +1,81 @@
+"""The command line's entry: which commands there are, and what their errors look like.
+
+In: arguments. Out: an exit code: 0 done, 1 the data could not be used, 2 the call was wrong, 130 interrupted.
+Knows nothing of: what a command does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import typer
+
+from whisperlite.cli import info, transcribe
+from whisperlite.cli.report import report_error
+from whisperlite.errors import OptionError, WhisperliteError
+
+DATA_ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
+
+# The base of every error that typer raises about arguments has no public name of its own.
+_ArgumentError = cast(
+    "type[typer.BadParameter]", typer.BadParameter.__mro__[typer.BadParameter.__mro__.index(Exception) - 1]
+)
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import whisperlite
+
+        print(f"whisperlite {whisperlite.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Whisper speech recognition."""
+
+
+transcribe.register(app)
+info.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    with contextlib.suppress(AttributeError, ValueError):
+        # Text the terminal cannot show must not end the run.
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = app(arguments, prog_name="whisperlite", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except _ArgumentError as error:
+        report_error(error.format_message())
+        return USAGE_ERROR
+    except OptionError as error:
+        report_error(error)
+        return USAGE_ERROR
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (WhisperliteError, OSError) as error:
+        report_error(error)
+        return DATA_ERROR
+    except (KeyboardInterrupt, typer.Abort):
+        report_error("interrupted")
+        return INTERRUPTED

@@ -1,0 +1,225 @@
+"""Commands that transcribe: ``transcribe`` and ``demo``.
+
+In: arguments, audio files. Out: segments on stdout as they are decoded, and output files.
+Knows nothing of: how audio is transcribed.
+
+Heavy modules are imported inside the commands, so that ``--help`` and wrong calls answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whisperlite.cli.report import note, report_error, show_segment
+from whisperlite.errors import OptionError, WhisperliteError
+
+if TYPE_CHECKING:
+    from whisperlite.transcribe import Transcript
+
+_MODEL, _TEXT, _SEARCH, _TRUST, _OUTPUT = "Model", "Speech and text", "Search", "Fallback and silence", "Output"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command("transcribe")(transcribe)
+    app.command("demo")(demo)
+
+
+def number_or_none(given: str | float) -> float | None:
+    """A number, or ``none``; a default comes as a number already."""
+    if str(given).lower() == "none":
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        raise typer.BadParameter(f"{given!r} is not a number; give one, or none") from None
+
+
+def _option(panel: str, help: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, help=help, **settings)
+
+
+def _threshold(panel: str, help: str) -> Any:
+    return _option(panel, f"{help} none: off.", parser=number_or_none, metavar="NUMBER")
+
+
+def transcribe(
+    files: Annotated[list[str], typer.Argument(help="Audio files; - is standard input.")],
+    model: Annotated[
+        str, _option(_MODEL, "tiny .. large-v3-turbo, owner/name of the hub, a path, or nano (built in).")
+    ] = "base",
+    compute_type: Annotated[str, _option(_MODEL, "Arithmetic: float32.")] = "float32",
+    threads: Annotated[int | None, _option(_MODEL, "Default: all the process may use.", min=1)] = None,
+    backend: Annotated[str | None, _option(_MODEL, "numba, or numpy: slow, readable.")] = None,
+    language: Annotated[str | None, _option(_TEXT, "Code or name; detected when not given.")] = None,
+    task: Annotated[str, _option(_TEXT, "transcribe, or translate into English.")] = "transcribe",
+    initial_prompt: Annotated[str | None, _option(_TEXT, "Text as if said before the first window.")] = None,
+    carry_initial_prompt: Annotated[
+        bool, _option(_TEXT, "Give it to every window.", "--carry-initial-prompt")
+    ] = False,
+    condition_on_previous_text: Annotated[
+        bool, _option(_TEXT, "Prompt each window with the text before it.")
+    ] = True,
+    prefix: Annotated[str | None, _option(_TEXT, "Text every window begins with.")] = None,
+    without_timestamps: Annotated[bool, _option(_TEXT, "Sample text only.", "--without-timestamps")] = False,
+    max_initial_timestamp: Annotated[
+        float | None, _threshold(_TEXT, "Latest first timestamp of a window, seconds.")
+    ] = 1.0,
+    clip_timestamps: Annotated[str, _option(_TEXT, "start,end,start,... in seconds.")] = "0",
+    temperature: Annotated[float, _option(_SEARCH, "0 takes the most probable; above 0 samples.")] = 0.0,
+    beam_size: Annotated[int | None, _option(_SEARCH, "Beams at temperature 0.")] = None,
+    best_of: Annotated[int | None, _option(_SEARCH, "Samples at temperatures above 0.")] = None,
+    patience: Annotated[float | None, _option(_SEARCH, "Beam search patience.")] = None,
+    length_penalty: Annotated[float | None, _option(_SEARCH, "Exponent of the length penalty.")] = None,
+    suppress_tokens: Annotated[str, _option(_SEARCH, "Ids never sampled; -1: not speech.")] = "-1",
+    sample_len: Annotated[int | None, _option(_SEARCH, "Most tokens of a window.")] = None,
+    seed: Annotated[int, _option(_SEARCH, "Of sampling: same seed, same result.")] = 0,
+    temperature_increment_on_fallback: Annotated[
+        float | None, _threshold(_TRUST, "Step to the next temperature when a result is rejected.")
+    ] = 0.2,
+    compression_ratio_threshold: Annotated[
+        float | None, _threshold(_TRUST, "Reject text that repeats itself more.")
+    ] = 2.4,
+    logprob_threshold: Annotated[float | None, _threshold(_TRUST, "Reject a lower mean log-probability.")] = -1.0,
+    no_speech_threshold: Annotated[float | None, _threshold(_TRUST, "Skip a window more surely silent.")] = 0.6,
+    output_dir: Annotated[
+        Path | None, _option(_OUTPUT, "Folder of output files; none are written without it or a format.")
+    ] = None,
+    output_format: Annotated[
+        str | None, _option(_OUTPUT, "txt, srt, vtt, tsv, json, several with commas, or all.")
+    ] = None,
+    quiet: Annotated[bool, _option(_OUTPUT, "Do not print the text.", "--quiet", "-q")] = False,
+) -> int:
+    """Transcribe audio files: prints text with its times while it is decoded."""
+    given = dict(locals())
+    formats = output_formats(output_format, output_dir)
+    options = {name: given[name] for name in given if name in _OPTION_PARAMETERS}
+    options["temperature"] = temperatures(temperature, temperature_increment_on_fallback)
+    check_options(options)
+
+    from whisperlite.api import WhisperModel
+    from whisperlite.writers import output_stems
+
+    whisper = WhisperModel(model, compute_type=compute_type, threads=threads, backend=backend)
+    failed = 0
+    for file, stem in zip(files, output_stems(files), strict=True):
+        if len(files) > 1 and not quiet:
+            print(f"==> {file} <==", flush=True)
+        try:
+            transcript = whisper.transcribe(file, **options)
+            show(transcript, quiet)
+            write_outputs(transcript, output_dir or Path(), stem, formats)
+        except OptionError:
+            raise
+        except (WhisperliteError, OSError) as error:
+            report_error(error)
+            failed += 1
+    if failed and len(files) > 1:
+        note(f"{failed} of {len(files)} files failed")
+    return 1 if failed else 0
+
+
+def demo(
+    backend: Annotated[str | None, typer.Option(help="numba, or numpy: slow, readable.")] = None,
+) -> None:
+    """Transcribe a short recording that ships with whisperlite, with the built-in model nano."""
+    import whisperlite
+    from whisperlite.api import WhisperModel
+
+    audio = whisperlite.demo_audio()
+    note(f"whisperlite transcribe --model nano {audio}")
+    show(WhisperModel("nano", backend=backend).transcribe(audio), quiet=False)
+
+
+_OPTION_PARAMETERS = frozenset(
+    {
+        "language",
+        "task",
+        "initial_prompt",
+        "carry_initial_prompt",
+        "condition_on_previous_text",
+        "prefix",
+        "without_timestamps",
+        "max_initial_timestamp",
+        "clip_timestamps",
+        "beam_size",
+        "best_of",
+        "patience",
+        "length_penalty",
+        "suppress_tokens",
+        "sample_len",
+        "seed",
+        "compression_ratio_threshold",
+        "logprob_threshold",
+        "no_speech_threshold",
+    }
+)
+
+
+def output_formats(given: str | None, output_dir: Path | None) -> Sequence[str]:
+    """Names of the formats to write; none without a format and a folder, all with a folder alone.
+
+    Raises
+    ------
+    OptionError
+        A format is unknown.
+    """
+    from whisperlite.writers import FORMATS
+
+    if given is None and output_dir is None:
+        return ()
+    if given is None or given == "all":
+        return tuple(FORMATS)
+    names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    for name in names:
+        if name not in FORMATS:
+            raise OptionError(f"--output-format {name!r}: give {', '.join(FORMATS)} or all")
+    return names
+
+
+def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
+    """``first`` and the temperatures after it, up to 1."""
+    if increment is None or not increment > 0:
+        return (first,)
+    n_more = int((1.0 + 1e-6 - first) / increment) if first < 1 else 0
+    return tuple(round(first + i * increment, 6) for i in range(n_more + 1))
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuse wrong options before a model is loaded.
+
+    Raises
+    ------
+    OptionError
+        An option cannot be honoured.
+    """
+    from whisperlite.text import language_code
+    from whisperlite.transcribe import make_options
+
+    make_options(**options)
+    if options["language"] is not None:
+        language_code(options["language"])
+
+
+def show(transcript: Transcript, quiet: bool) -> None:
+    """Decode to the end; print each segment as it is ready."""
+    from whisperlite.text import LANGUAGES
+
+    if transcript.language_probs is not None and not quiet:
+        probability = transcript.language_probs[transcript.language]
+        note(f"detected language: {LANGUAGES[transcript.language].title()} ({probability:.2f})")
+    for segment in transcript:
+        if not quiet:
+            show_segment(segment)
+
+
+def write_outputs(transcript: Transcript, folder: Path, stem: str, formats: Sequence[str]) -> None:
+    """Write the transcript in each format as ``folder/stem.format``."""
+    from whisperlite.writers import render, write_text
+
+    for name, text in render(transcript, formats).items():
+        write_text(folder / f"{stem}.{name}", text)

@@ -1,0 +1,10 @@
+"""Transcripts as text: txt, srt, vtt, tsv, json.
+
+In: a finished ``Transcript``. Out: text, and files written in one move.
+Knows nothing of: models, command lines.
+"""
+
+from whisperlite.writers.files import output_stems, write_text
+from whisperlite.writers.formats import FORMATS, format_timestamp, render
+
+__all__ = ["FORMATS", "format_timestamp", "output_stems", "render", "write_text"]

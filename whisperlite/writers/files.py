@@ -1,0 +1,61 @@
+"""Writing outputs to disk.
+
+In: text and a path; the inputs of a run. Out: complete files; one output name per input.
+Knows nothing of: formats, transcripts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all: a temporary file beside it, then a rename.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def output_stems(inputs: Sequence[str]) -> list[str]:
+    """A name for each input's outputs, without extension; no two are the same, whatever their case.
+
+    The base name without its extension; where several inputs share it, with its extension; where they
+    still do, numbered.
+
+    Examples
+    --------
+    >>> output_stems(["a/one.wav", "b/two.wav", "b/two.flac", "c/two.flac"])
+    ['one', 'two.wav', 'two.flac', 'two.flac-2']
+    """
+    names = [Path(text).name if text != "-" else "stdin" for text in inputs]
+    stems = [Path(name).stem or name for name in names]
+    shared = Counter(stem.casefold() for stem in stems)
+    taken: set[str] = set()
+    chosen = []
+    for name, stem in zip(names, stems, strict=True):
+        wanted = stem if shared[stem.casefold()] == 1 else name
+        candidate, number = wanted, 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{wanted}-{number}"
+        taken.add(candidate.casefold())
+        chosen.append(candidate)
+    return chosen
