@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
 FIXTURES = Path(__file__).parent / "fixtures"
+ASSETS = REPOSITORY / "whisperlite" / "assets"
 
 # Compiled kernels are kept between runs, apart from the user's own.
 os.environ.setdefault("WHISPERLITE_CACHE_DIR", str(REPOSITORY / ".cache" / "kernels"))
@@ -21,3 +23,41 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there: human recordings and full goldens are not committed")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def nano():
+    """The built-in model, on the default backend."""
+    from whisperlite import WhisperModel
+
+    return WhisperModel("nano")
+
+
+@pytest.fixture(scope="session")
+def nano_numpy():
+    """The built-in model, on the numpy backend."""
+    from whisperlite import WhisperModel
+
+    return WhisperModel("nano", backend="numpy")
+
+
+def golden_entries(kind: str) -> dict[str, dict]:
+    """Results of openai-whisper by name, ``file/case``: of committed audio, and the rest where shared is there."""
+    found: dict[str, dict] = {}
+    for folder in (FIXTURES, SHARED / "goldens"):
+        if (path := folder / "openai_whisper.json").is_file():
+            found |= json.loads(path.read_text())[kind]
+    return found
+
+
+@pytest.fixture(scope="session")
+def audio_file():
+    """Path of a test recording by name; skips where only the shared folder has it."""
+
+    def find(name: str) -> Path:
+        for folder in (FIXTURES, ASSETS, SHARED / "audio"):
+            if (path := folder / f"{name}.flac").is_file():
+                return path
+        pytest.skip(f"{name}.flac is a recording that is read from {SHARED}, which is not there")
+
+    return find
