@@ -130,7 +130,7 @@ def _checked(path: Path, dims: Dims, sources: Mapping[str, TensorSource]) -> dic
     expected = expected_shapes(dims)
     missing = [name for name in expected if name not in sources and name != POSITIONAL]
     if missing:
-        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        some = ", ".join(missing[:3]) + (" and more" if len(missing) > 3 else "")
         raise CheckpointError(f"{path} lacks {len(missing)} of {len(expected)} tensors: {some}.")
     for name, shape in expected.items():
         source = sources.get(name)

@@ -55,7 +55,8 @@ def merges_of(pieces: Sequence[str]) -> Merges:
     for rank, piece in enumerate(pieces):
         ranks.setdefault(piece, rank)
     parts = [_parts_before(piece, rank, ranks) for rank, piece in enumerate(pieces) if ranks[piece] == rank]
-    return [(pair[0], pair[1]) for pair in parts if len(pair) == 2]
+    # A lossy vocabulary has pieces that nothing in it can make.
+    return [(pair[0], pair[1]) for pair in parts if len(pair) == 2 and pair[0] in ranks and pair[1] in ranks]
 
 
 def _parts_before(piece: str, rank: int, ranks: dict[str, int]) -> list[str]:
