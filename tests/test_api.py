@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import subprocess
 import sys
 
@@ -36,8 +37,11 @@ def test_public_names_exist():
         _ = whisperlite.Whisper
 
 
-def test_docstring_example():
-    result = doctest.testmod(whisperlite)
+@pytest.mark.parametrize(
+    "module", ["whisperlite", "whisperlite.api", "whisperlite.writers.files", "whisperlite.writers.formats"]
+)
+def test_docstring_examples(module):
+    result = doctest.testmod(importlib.import_module(module))
     assert result.attempted and not result.failed
 
 

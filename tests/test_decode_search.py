@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_model import FLOOR, FakeModel, FakeTokenizer, follow, one_window, sampled_part
 
-from whisperlite.decode import DecodingOptions, compression_ratio, decode
+from whisperlite.decode import DecodingOptions, compression_ratio, decode, detect_language
 from whisperlite.decode.choose import log_normaliser, sample, top_k
 from whisperlite.decode.prompt import initial_tokens
 from whisperlite.decode.rank import Candidate, best_candidate
@@ -273,13 +273,34 @@ def test_language_is_detected_and_used():
     assert model.prompts == [[TOKENIZER.sot], [TOKENIZER.sot, 23, TOKENIZER.transcribe]]
 
 
-def test_english_only_model_refuses_detection():
-    from whisperlite.decode import detect_language
+def english_only() -> tuple[FakeModel, FakeTokenizer]:
+    def script(audio, tokens):
+        sampled = tokens[tokens.index(TOKENIZER.sot) + 1 :]
+        if not sampled:
+            return {TOKENIZER.no_speech: 6.0, ts(0): 6.0}
+        return {2: 9.0} if len(sampled) == 1 else {EOT: 9.0}
 
-    model = FakeModel(spanish)
+    model, tokenizer = FakeModel(script), FakeTokenizer()
     model.is_multilingual = False
+    tokenizer.sot_sequence = (tokenizer.sot,)
+    return model, tokenizer
+
+
+def test_english_only_model_refuses_detection():
+    model, tokenizer = english_only()
     with pytest.raises(OptionError, match="English-only"):
-        detect_language(model, TOKENIZER, one_window(model), 1)
+        detect_language(model, tokenizer, one_window(model), 1)
+
+
+def test_english_only_context_ends_with_the_sot_token():
+    """Its logits give both the no-speech probability, unmasked, and the first token."""
+    model, tokenizer = english_only()
+    for options in ({}, {"beam_size": 3}):
+        [result] = decode(model, tokenizer, one_window(model), DecodingOptions(**options))
+        assert result.language == "en"
+        assert result.tokens[:2] == (ts(0), 2)
+        assert result.no_speech_prob == pytest.approx(0.5, abs=1e-3)
+    assert model.prompts == [[TOKENIZER.sot]] * 2
 
 
 # options

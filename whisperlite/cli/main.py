@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from whisperlite.cli import info, transcribe
+from whisperlite.cli import graph, info, transcribe
 from whisperlite.cli.report import report_error
 from whisperlite.errors import OptionError, WhisperliteError
 
@@ -51,6 +51,7 @@ def root(
 
 
 transcribe.register(app)
+graph.register(app)
 info.register(app)
 
 
