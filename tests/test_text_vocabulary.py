@@ -95,11 +95,18 @@ def test_old_tokenizer_json_with_merges_as_strings(tmp_path):
         ("", "is not a tokenizer.json"),
         ("[]", "is not a tokenizer.json"),
         ("[" * 100_000, "is not a tokenizer.json"),
-        ('{"model": {"vocab": {}}}', "is not a tokenizer.json"),
-        ('{"model": {"vocab": {"a": [1]}, "merges": []}}', "is not a tokenizer.json"),
-        ('{"model": {"vocab": {}, "merges": ["a b c"]}}', "is not a tokenizer.json"),
+        ('{"model": {"vocab": {"<|endoftext|>": 50257}}}', "is not a tokenizer.json"),
+        ('{"model": {"vocab": {"a": [1], "<|endoftext|>": 50257}, "merges": []}}', "is not a tokenizer.json"),
+        ('{"model": {"vocab": {"<|endoftext|>": 50257}, "merges": ["a b c"]}}', "is not a tokenizer.json"),
         ('{"model": {"vocab": {}, "merges": [], "type": "WordPiece"}}', "is a WordPiece tokenizer"),
-        ('{"model": {"vocab": {"a": 0}, "merges": []}}', "lacks 50255 of 50257 text tokens, 1 the first"),
+        (
+            '{"model": {"vocab": {"a": 0}, "merges": []}}',
+            "has <|endoftext|> at None; n_vocab 51865 needs it at 50257",
+        ),
+        (
+            '{"model": {"vocab": {"a": 0, "<|endoftext|>": 50257}, "merges": []}}',
+            "lacks 50255 of 50257 text tokens, 1 the first",
+        ),
     ],
 )
 def test_damaged_tokenizer_json(tmp_path, content, words):
@@ -108,6 +115,17 @@ def test_damaged_tokenizer_json(tmp_path, content, words):
     with pytest.raises(TokenizerError) as caught:
         Vocabulary.from_tokenizer_json(path, 51865)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_tokenizer_json_of_another_kind_beside_the_model(tmp_path):
+    """A folder of downloads may hold any tokenizer.json: one that is not byte-level is passed over."""
+    content = json.loads(JSON.read_text())
+    content["model"]["vocab"]["\u2581the"] = content["model"]["vocab"].pop("the")
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(TokenizerError, match="has tokens that are no bytes"):
+        Vocabulary.from_tokenizer_json(path, 51865)
+    assert load_vocabulary(51865, [path]).encode("the") == Vocabulary.packaged(51865).encode("the")
 
 
 def test_merges_that_name_no_token(tmp_path):

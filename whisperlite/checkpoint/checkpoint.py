@@ -160,8 +160,8 @@ def _check_tied(path: Path, sources: Mapping[str, TensorSource]) -> None:
     if tied is None or (tied.file, tied.offset) == (embedding.file, embedding.offset):
         return
     if tied.shape == embedding.shape and tied.is_float:
-        rows = slice(None, None, max(1, embedding.shape[0] // 256))
-        if np.array_equal(tied.read(TIED)[rows], embedding.read(TOKEN_EMBEDDING)[rows]):
+        every = max(1, embedding.shape[0] // 256)  # a sample of rows: the whole may be 250 MB
+        if np.array_equal(tied.read(TIED, every), embedding.read(TOKEN_EMBEDDING, every)):
             return
     raise CheckpointError(f"{path} has a {TIED} unlike its token embedding; Whisper ties the two.")
 

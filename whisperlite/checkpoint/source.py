@@ -80,10 +80,10 @@ class TensorSource:
     offset: int
     strides: tuple[int, ...] | None = None
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str, every: int = 1) -> np.ndarray:
         """float32 or float16 array: a read-only view of the file, or a copy where dtype or layout need one.
 
-        bfloat16 and float64 become float32.
+        bfloat16 and float64 become float32. ``every`` above 1 reads one row in so many.
 
         Raises
         ------
@@ -95,6 +95,8 @@ class TensorSource:
         stored = np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype).newbyteorder("<")
         strides = None if self.strides is None else tuple(stride * stored.itemsize for stride in self.strides)
         array: np.ndarray = np.ndarray(self.shape, stored, self.file.buffer, self.offset, strides)
+        if every > 1:
+            array = array[::every]
         if self.dtype == "bfloat16":
             return (array.astype(np.uint32) << 16).view(np.float32)
         if self.dtype == "float64":

@@ -35,6 +35,11 @@ def piece_of(token: bytes) -> str:
     return token.decode("latin-1").translate(_FROM_LATIN1)
 
 
+def is_piece(text: str) -> bool:
+    """Whether every character stands for a byte."""
+    return set(map(ord, set(text))) <= _TO_LATIN1.keys()
+
+
 def bytes_of(piece: str) -> bytes:
     """The bytes a piece stands for.
 

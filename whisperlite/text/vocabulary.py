@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperlite.errors import OptionError, TokenizerError
-from whisperlite.text.bpe import Merges, bytes_of, piece_of
+from whisperlite.text.bpe import Merges, bytes_of, is_piece, piece_of
 from whisperlite.text.encoder import Encoder
 from whisperlite.text.languages import LANGUAGES, language_code
 from whisperlite.text.packaged import packaged
@@ -80,13 +80,11 @@ class Vocabulary:
             model = content["model"]
             ids: dict[str, int] = model["vocab"]
             if model.get("type", "BPE") != "BPE":
-                raise TokenizerError(
-                    f"{path} is a {str(model['type'])[:40]} tokenizer; Whisper's is byte-level BPE."
-                )
-            eot = next(
-                (entry["id"] for entry in content.get("added_tokens", ()) if entry["content"] == _EOT), n_text
-            )
-            if eot != n_text:
+                kind = str(model["type"])[:40]
+                raise MisfitError(f"{path} is a {kind} tokenizer; Whisper's is byte-level BPE.")
+            added = {entry["content"]: entry["id"] for entry in content.get("added_tokens", ())}
+            eot = added.get(_EOT, ids.get(_EOT))
+            if eot != n_text:  # read to recognise the file, not for its value
                 raise MisfitError(f"{path} has {_EOT} at {eot}; n_vocab {n_vocab} needs it at {n_text}.")
             by_id = {index: piece for piece, index in ids.items()}
             merges = [_merge(entry) for entry in model["merges"]]
@@ -97,7 +95,10 @@ class Vocabulary:
         missing = [index for index in range(n_text) if index not in by_id]
         if missing:
             raise MisfitError(f"{path} lacks {len(missing)} of {n_text} text tokens, {missing[0]} the first.")
-        return cls([by_id[index] for index in range(n_text)], n_vocab, merges)
+        pieces = [by_id[index] for index in range(n_text)]
+        if not is_piece("".join(pieces)):
+            raise MisfitError(f"{path} has tokens that are no bytes; Whisper's tokenizer is byte-level BPE.")
+        return cls(pieces, n_vocab, merges)
 
     @classmethod
     def from_ranks(cls, path: str | Path, n_vocab: int) -> Vocabulary:
