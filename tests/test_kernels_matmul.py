@@ -29,7 +29,9 @@ def padded_vector(values):
     return vector
 
 
-def multiply(a, panels, n_out, bias=None, residual=None, activation=0, n_batch=1, taps=1, tap_stride=0, row_stride=1):
+def multiply(
+    a, panels, n_out, bias=None, residual=None, activation=0, n_batch=1, taps=1, tap_stride=0, row_stride=1
+):
     """Run the kernel on (n_batch, rows, n_in) activations that already lie in guarded memory."""
     n_in = panels.array.shape[1] // taps
     n_rows = (a.array.shape[-2] - taps) // row_stride + 1
@@ -73,9 +75,7 @@ def test_matmul_epilogue_is_bias_then_gelu_then_residual():
     rng = np.random.default_rng(1)
     a, w = rng.standard_normal((29, 48)).astype(np.float32), rng.standard_normal((40, 48)).astype(np.float32)
     bias, residual = rng.standard_normal(40).astype(np.float32), rng.standard_normal((29, 40)).astype(np.float32)
-    got = multiply(
-        rows(a), packed(w), 40, bias=padded_vector(bias), residual=rows(residual), activation=1
-    )[0]
+    got = multiply(rows(a), packed(w), 40, bias=padded_vector(bias), residual=rows(residual), activation=1)[0]
     x = a.astype(np.float64) @ w.T + bias
     want = x * (1 + np.vectorize(erf)(x / np.sqrt(2))) / 2 + residual
     np.testing.assert_allclose(got, want, atol=2e-5)

@@ -103,9 +103,7 @@ def test_embed_reads_packed_panels():
     )  # fmt: skip
     out.check()
     at = past.array[:, None] + np.arange(3)
-    np.testing.assert_array_equal(
-        out.array[..., :20], embedding[tokens.array] + positions.astype(np.float32)[at]
-    )
+    np.testing.assert_array_equal(out.array[..., :20], embedding[tokens.array] + positions.astype(np.float32)[at])
 
 
 def test_select_rows():

@@ -37,6 +37,9 @@ _HF_TOP = {
     "decoder.layer_norm.bias": "decoder.ln.bias",
 }
 _HF_LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d{1,4})\.(\w+)(?:\.(\w+_proj))?\.(weight|bias)")
+_OPENAI_LAYER = re.compile(
+    r"(encoder|decoder)\.blocks\.(\d{1,4})\.(mlp\.[02]|\w+?)(?:\.(query|key|value|out))?\.(weight|bias)"
+)
 _BLOCK = re.compile(r"(encoder|decoder)\.blocks\.(\d{1,4})\.")
 
 
@@ -56,6 +59,21 @@ def openai_name(name: str) -> str:
     if projection is not None:
         ours += "." + _HF_PROJECTION.get(projection, projection)
     return f"{side}.blocks.{int(layer)}.{ours}.{kind}"
+
+
+def hf_name(name: str) -> str:
+    """Hugging Face's name of a tensor named in OpenAI's way: the inverse of ``openai_name``."""
+    for theirs, ours in _HF_TOP.items():
+        if name == ours:
+            return f"model.{theirs}"
+    match = _OPENAI_LAYER.fullmatch(name)
+    if match is None:
+        return f"model.{name}"
+    side, layer, module, projection, kind = match.groups()
+    theirs = next((hf for hf, ours in _HF_MODULE.items() if ours == module), module)
+    if projection is not None:
+        theirs += "." + next(hf for hf, ours in _HF_PROJECTION.items() if ours == projection)
+    return f"model.{side}.layers.{layer}.{theirs}.{kind}"
 
 
 def block_of(name: str) -> tuple[str, int] | None:

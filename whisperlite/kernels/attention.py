@@ -14,9 +14,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
-from whisperlite.kernels.matmul import MAX_ROWS, PANEL, PANEL_BYTES, block_times_panel
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, copy_bytes, load_i32, vector
+from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES, rows_times_panel_f32
 
 
 @intrinsic
@@ -114,7 +114,7 @@ def score_rows(q, ldq, n_rows, key_panels, n_ctx, head_size, scores, lds):
     """scores[row, t] = q[row] . k[t], unscaled, for the positions of all panels."""
     for p in range((n_ctx + PANEL - 1) // PANEL):
         panel = key_panels + p * head_size * PANEL_BYTES
-        block_times_panel(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
+        rows_times_panel_f32(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
 
 
 @kernel(
@@ -165,7 +165,7 @@ def attention_packed_f32(args, sync, thread, n_threads):
                 simd.store_f32(mixed + MAX_ROWS * ldm + 4 * row, one_over(total))
             for p in range(n_value_panels):
                 panel = values + p * n_ctx * PANEL_BYTES
-                block_times_panel(scores, lds, count, panel, n_ctx, mixed + p * PANEL_BYTES, ldm, 0)
+                rows_times_panel_f32(scores, lds, count, panel, n_ctx, mixed + p * PANEL_BYTES, ldm, 0)
             for row in range(count):
                 share = simd.load_f32(mixed + MAX_ROWS * ldm + 4 * row)
                 row_scale(mixed + row * ldm, head_size, share, target + row * ld_out)

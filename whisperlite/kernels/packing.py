@@ -9,9 +9,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.matmul import PANEL, PANEL_BYTES
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, vector
+from whisperlite.kernels.tiles import PANEL, PANEL_BYTES
 
 BLOCK = cpu.vector_width()  # side of the squares that are transposed in registers
 

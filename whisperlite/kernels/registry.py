@@ -68,11 +68,10 @@ class Kernel:
 
     def address(self) -> int:
         """Address of the compiled kernel; compiles it, or loads it from the cache, at the first call."""
-        if not self._address:
-            with _compile_lock:
-                if not self._address:
-                    self._compiled = compile_entry(self.function, SIGNATURE)
-                    self._address = self._compiled.address
+        with _compile_lock:
+            if not self._address:
+                self._compiled = compile_entry(self.function, SIGNATURE)
+                self._address = self._compiled.address
         return self._address
 
     def __call__(self, **arguments: int) -> None:
@@ -97,6 +96,11 @@ def kernel(*params: str) -> Callable[[Callable[[Any, Any, Any, Any], None]], Ker
 
 def compile_entry(function: Callable[..., Any], signature: Any) -> Any:
     """Compile ``function`` as a C-callable (GIL-free) entry, through the cache where there is one."""
+    with _compile_lock:
+        return _compile(function, signature)
+
+
+def _compile(function: Callable[..., Any], signature: Any) -> Any:
     started = time.perf_counter()
     folder = cache_folder()
     compiled = None
@@ -145,7 +149,7 @@ def base_folder() -> Path:
     """Where caches live: ``WHISPERLITE_CACHE_DIR``, ``NUMBA_CACHE_DIR`` or the user's cache folder."""
     named = knobs.CACHE_DIR.get() or os.environ.get("NUMBA_CACHE_DIR", "")
     if named:
-        return Path(named)
+        return Path(named).absolute()
     if sys.platform == "win32":
         root = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
     elif sys.platform == "darwin":

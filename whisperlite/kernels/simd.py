@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu
 
-I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 F16, F32 = ir.HalfType(), ir.FloatType()
 
 Builder = Any  # llvmlite.ir.IRBuilder
@@ -75,6 +75,23 @@ def call(b: Builder, name: str, return_type: ir.Type, arguments: Sequence[Value]
 def fma(b: Builder, x: Value, y: Value, z: Value) -> Value:
     """``x*y + z``; ``fmuladd`` and not ``fma``, which is a library call where the CPU has no such instruction."""
     return call(b, f"llvm.fmuladd.v{x.type.count}f32", x.type, [x, y, z])
+
+
+def expand_bf16(b: Builder, pairs: Value) -> tuple[Value, Value]:
+    """Vectors of 32-bit words holding two bf16 each, to float32: the low halves and the high halves."""
+    lanes = pairs.type.count
+    kind = vector(F32, lanes)
+    low = b.bitcast(b.shl(pairs, const_int(16, lanes)), kind)
+    return low, b.bitcast(b.and_(pairs, const_int(-65536, lanes)), kind)
+
+
+def to_bf16(b: Builder, x: Value) -> Value:
+    """Float32 to bf16, to nearest even, as 16-bit integers. NaN may become infinity."""
+    lanes = x.type.count
+    bits = b.bitcast(x, vector(I32, lanes))
+    odd = b.and_(b.lshr(bits, const_int(16, lanes)), const_int(1, lanes))
+    rounded = b.add(b.add(bits, const_int(0x7FFF, lanes)), odd)
+    return b.trunc(b.lshr(rounded, const_int(16, lanes)), vector(I16, lanes))
 
 
 def fabs(b: Builder, x: Value) -> Value:

@@ -1,0 +1,1 @@
+"""Benchmarks: how fast, where the time goes, and beside whom."""

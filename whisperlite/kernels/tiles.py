@@ -1,0 +1,221 @@
+"""Register tiles: a few rows times 32 packed columns, for every dtype of weights.
+
+In: addresses of rows and of one panel. Out: sums written to C. Knows nothing of: epilogues, work splitting.
+
+Weights are packed into panels of 32 output columns: ``[N/32][K/s][32][s]``, where s steps of K of one column share
+32 bits (1 float32, 2 bf16, 4 int8). The inner loop reads a panel as one stream, for 1500 encoder rows and for one
+decoder row alike; there are no horizontal sums. A tile is ``rows x (2 vectors)`` of accumulators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.simd import F32, I32, int64, vector
+
+PANEL = 32  # output columns of a weight panel
+PANEL_BYTES = 4 * PANEL  # bytes of one row of a panel
+TILE_VECTORS = 2
+# More accumulators than 24 zmm (of 32) or 12 ymm/xmm (of 16) spill.
+TILE_ROWS = {16: (12, 8, 5, 4, 3, 2, 1), 8: (6, 4, 3, 2, 1), 4: (6, 4, 2, 1)}[cpu.vector_width()]
+MAX_ROWS = TILE_ROWS[0]
+TILE_COLUMNS = TILE_VECTORS * cpu.vector_width()
+SUBPANELS = PANEL // TILE_COLUMNS
+SUBPANEL_BYTES = 4 * TILE_COLUMNS
+
+
+@dataclass(frozen=True)
+class TileKind:
+    """How one panel row (32 bits for each column) meets the rows of A.
+
+    Attributes
+    ----------
+    a_bytes : int
+        Bytes of an A row that one panel row uses.
+    accumulator, a_type : llvmlite type of an element
+    columns : builder, raw 32-bit vector -> operands, one for each load from A
+    multiply : builder, accumulator, A splat, operand -> accumulator
+    unroll : int
+        Panel rows in the loop body.
+    """
+
+    a_bytes: int
+    accumulator: ir.Type
+    a_type: ir.Type
+    columns: Callable
+    multiply: Callable
+    unroll: int
+
+
+def _multiply_f32(b, total, a, column):
+    return simd.fma(b, a, column, total)
+
+
+def _columns_f32(b, raw):
+    return [b.bitcast(raw, vector(F32, raw.type.count))]
+
+
+def _columns_int8(b, raw):
+    """Four signed bytes of each word, as float32."""
+    lanes = raw.type.count
+    shift = simd.const_int(24, lanes)
+    words = [b.ashr(b.shl(raw, simd.const_int(24 - 8 * j, lanes)), shift) for j in range(4)]
+    return [b.sitofp(word, vector(F32, lanes)) for word in words]
+
+
+def _multiply_vnni(b, total, a, column):
+    """Unsigned bytes of A times signed bytes of B, four to a sum."""
+    lanes = total.type.count
+    name = {16: "512", 8: "256", 4: "128"}[lanes]
+    bytes_of = vector(simd.I8, 4 * lanes)
+    return simd.call(
+        b,
+        f"llvm.x86.avx512.vpdpbusd.{name}",
+        total.type,
+        [total, b.bitcast(a, bytes_of), b.bitcast(column, bytes_of)],
+    )
+
+
+F32_KIND = TileKind(4, F32, F32, _columns_f32, _multiply_f32, 4)
+BF16_KIND = TileKind(8, F32, F32, simd.expand_bf16, _multiply_f32, 2)
+INT8_KIND = TileKind(16, F32, F32, _columns_int8, _multiply_f32, 1)
+VNNI_KIND = TileKind(4, I32, I32, lambda b, raw: [raw], _multiply_vnni, 4)
+
+
+def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
+    """C[n_rows, TILE_COLUMNS] (+)= A[n_rows] x panel of ``n_steps`` rows, in registers."""
+    width = cpu.vector_width()
+    total_type, raw_type = vector(kind.accumulator, width), vector(I32, width)
+    # With few rows the latency of a multiply shows: several sets of accumulators, added at the end.
+    n_sets = 4 if n_rows == 1 else 2 if n_rows <= 3 else 1
+    n_acc = n_rows * TILE_VECTORS
+    zero = ir.Constant(total_type, None)
+    plus = b.fadd if kind.accumulator == F32 else b.add
+    # One address per three rows; the others are reached by adding lda or 2*lda in the addressing mode.
+    bases = [b.add(a, b.mul(lda, int64(r))) for r in range(0, n_rows, 3)]
+    lda2 = b.add(lda, lda)
+
+    def step(b, totals, panel, bases, u):
+        places = [simd.offset(b, panel, u * PANEL_BYTES + v * 4 * width) for v in range(TILE_VECTORS)]
+        columns = [kind.columns(b, simd.load(b, place, raw_type)) for place in places]
+        n_loads = len(columns[0])
+        for j in range(n_loads):
+            first = ((u * n_loads + j) % n_sets) * n_acc
+            for r in range(n_rows):
+                base = bases[r // 3]
+                if r % 3:
+                    base = b.add(base, lda if r % 3 == 1 else lda2)
+                value = simd.load(b, simd.offset(b, base, kind.a_bytes * u + 4 * j), kind.a_type)
+                value = simd.splat(b, value, width)
+                for v in range(TILE_VECTORS):
+                    i = first + r * TILE_VECTORS + v
+                    totals[i] = kind.multiply(b, totals[i], value, columns[v][j])
+
+    def steps(n_unrolled):
+        def body(b, i, carried):
+            totals = list(carried[: n_sets * n_acc])
+            panel, *bases = carried[n_sets * n_acc :]
+            for u in range(n_unrolled):
+                step(b, totals, panel, bases, u)
+            moved = [simd.offset(b, base, kind.a_bytes * n_unrolled) for base in bases]
+            return [*totals, simd.offset(b, panel, n_unrolled * PANEL_BYTES), *moved]
+
+        return body
+
+    n_whole = b.sdiv(n_steps, int64(kind.unroll))
+    carried = simd.loop(b, n_whole, [zero] * (n_sets * n_acc) + [panel, *bases], steps(kind.unroll))
+    if kind.unroll > 1:
+        n_left = b.sub(n_steps, b.mul(n_whole, int64(kind.unroll)))
+        carried = simd.loop(b, n_left, carried, steps(1))
+    sums = list(carried[:n_acc])
+    for s in range(1, n_sets):
+        sums = [plus(x, carried[s * n_acc + i]) for i, x in enumerate(sums)]
+    targets = [
+        simd.offset(b, b.add(c, b.mul(ldc, int64(r))), v * 4 * width)
+        for r in range(n_rows)
+        for v in range(TILE_VECTORS)
+    ]
+    with b.if_else(b.icmp_signed("!=", accumulate, int64(0))) as (then, otherwise):
+        with then:
+            for value, target in zip(sums, targets, strict=True):
+                simd.store(b, plus(simd.load(b, target, total_type), value), target)
+        with otherwise:
+            for value, target in zip(sums, targets, strict=True):
+                simd.store(b, value, target)
+
+
+def _tile(kind):
+    """One register tile for ``n_rows`` out of ``TILE_ROWS``: a switch over the unrolled variants."""
+
+    def emit(context, b, signature, args):
+        n_rows, *rest = args
+        after = b.append_basic_block("tile.after")
+        switch = b.switch(n_rows, after)
+        for count in TILE_ROWS:
+            block = b.append_basic_block(f"tile.{count}")
+            switch.add_case(int64(count), block)
+            b.position_at_end(block)
+            _emit_tile(b, kind, count, *rest)
+            b.branch(after)
+        b.position_at_end(after)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8), emit
+
+
+@intrinsic
+def tile_f32(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
+    return _tile(F32_KIND)
+
+
+@intrinsic
+def tile_bf16(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
+    return _tile(BF16_KIND)
+
+
+@intrinsic
+def tile_int8(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
+    return _tile(INT8_KIND)
+
+
+@intrinsic
+def tile_vnni(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
+    return _tile(VNNI_KIND)
+
+
+@njit
+def largest_tile(n_rows):
+    """The most rows that one tile can take of ``n_rows``."""
+    for count in TILE_ROWS:
+        if count <= n_rows:
+            return count
+    return 1
+
+
+def _panel_product(tile):
+    @njit
+    def product(a, lda, n_rows, panel, n_steps, c, ldc, accumulate):
+        for s in range(SUBPANELS):
+            row = 0
+            while row < n_rows:
+                count = largest_tile(n_rows - row)
+                tile(
+                    count, a + row * lda, lda, panel + s * SUBPANEL_BYTES, n_steps,
+                    c + row * ldc + s * SUBPANEL_BYTES, ldc, accumulate,
+                )  # fmt: skip
+                row += count
+
+    return product
+
+
+# C[n_rows, 32] (+)= A[n_rows] x panel of n_steps rows. A is float32, but unsigned bytes for VNNI, whose C is int32.
+rows_times_panel_f32 = _panel_product(tile_f32)
+rows_times_panel_bf16 = _panel_product(tile_bf16)
+rows_times_panel_int8 = _panel_product(tile_int8)
+rows_times_panel_vnni = _panel_product(tile_vnni)
