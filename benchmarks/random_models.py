@@ -5,8 +5,8 @@ Knows nothing of: engines.
 
     python -m benchmarks.random_models tiny base --out models
 
-Weights are normal with the spread of a trained model: 1/sqrt(fan-in), smaller for embeddings, norms around one. Speed
-does not depend on the values; what such a model says means nothing.
+Weights are normal with the spread of a trained model: 1/sqrt(fan-in), smaller for embeddings, norms around one.
+Speed does not depend on the values; what such a model says means nothing.
 """
 
 from __future__ import annotations

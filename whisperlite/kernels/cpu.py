@@ -53,6 +53,12 @@ def vector_width() -> int:
     return 4
 
 
+@cache
+def has_float16() -> bool:
+    """Whether half precision converts to float32 in one instruction."""
+    return "f16c" in features() or "avx512f" in features() or platform.machine().lower() in ("aarch64", "arm64")
+
+
 def summary() -> str:
     """One line for reports: machine, LLVM's CPU name and the features that decide speed."""
     telling = ("avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "avxvnni", "amx-bf16", "amx-int8", "neon")

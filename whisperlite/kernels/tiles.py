@@ -2,9 +2,9 @@
 
 In: addresses of rows and of one panel. Out: sums written to C. Knows nothing of: epilogues, work splitting.
 
-Weights are packed into panels of 32 output columns: ``[N/32][K/s][32][s]``, where s steps of K of one column share
-32 bits (1 float32, 2 bf16, 4 int8). The inner loop reads a panel as one stream, for 1500 encoder rows and for one
-decoder row alike; there are no horizontal sums. A tile is ``rows x (2 vectors)`` of accumulators.
+Weights are packed into panels of 32 output columns: ``[N/32][K/s][32][s]``, where s steps of K of one column lie
+side by side (1 float32 or float16, 2 bf16). The inner loop reads a panel as one stream, for 1500 encoder rows and
+for one decoder row alike; there are no horizontal sums. A tile is ``rows x (2 vectors)`` of accumulators.
 """
 
 from __future__ import annotations
@@ -17,34 +17,40 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.simd import F32, I32, int64, vector
+from whisperlite.kernels.simd import F16, F32, I32, int64, vector
 
 PANEL = 32  # output columns of a weight panel
-PANEL_BYTES = 4 * PANEL  # bytes of one row of a panel
+PANEL_BYTES = 4 * PANEL  # bytes of one row of a panel of 32-bit columns
 TILE_VECTORS = 2
 # More accumulators than 24 zmm (of 32) or 12 ymm/xmm (of 16) spill.
 TILE_ROWS = {16: (12, 8, 5, 4, 3, 2, 1), 8: (6, 4, 3, 2, 1), 4: (6, 4, 2, 1)}[cpu.vector_width()]
 MAX_ROWS = TILE_ROWS[0]
 TILE_COLUMNS = TILE_VECTORS * cpu.vector_width()
 SUBPANELS = PANEL // TILE_COLUMNS
-SUBPANEL_BYTES = 4 * TILE_COLUMNS
+SUM_BYTES = 4 * TILE_COLUMNS  # of one row of a tile's sums
 
 
 @dataclass(frozen=True)
 class TileKind:
-    """How one panel row (32 bits for each column) meets the rows of A.
+    """How one panel row meets the rows of A.
 
     Attributes
     ----------
+    raw : llvmlite type
+        What a column is loaded as.
+    column_bytes : int
+        Bytes of a column in one panel row.
     a_bytes : int
         Bytes of an A row that one panel row uses.
     accumulator, a_type : llvmlite type of an element
-    columns : builder, raw 32-bit vector -> operands, one for each load from A
+    columns : builder, raw vector -> operands, one for each load from A
     multiply : builder, accumulator, A splat, operand -> accumulator
     unroll : int
         Panel rows in the loop body.
     """
 
+    raw: ir.Type
+    column_bytes: int
     a_bytes: int
     accumulator: ir.Type
     a_type: ir.Type
@@ -58,40 +64,23 @@ def _multiply_f32(b, total, a, column):
 
 
 def _columns_f32(b, raw):
-    return [b.bitcast(raw, vector(F32, raw.type.count))]
+    return [raw]
 
 
-def _columns_int8(b, raw):
-    """Four signed bytes of each word, as float32."""
-    lanes = raw.type.count
-    shift = simd.const_int(24, lanes)
-    words = [b.ashr(b.shl(raw, simd.const_int(24 - 8 * j, lanes)), shift) for j in range(4)]
-    return [b.sitofp(word, vector(F32, lanes)) for word in words]
+def _columns_f16(b, raw):
+    return [b.fpext(raw, vector(F32, raw.type.count))]
 
 
-def _multiply_vnni(b, total, a, column):
-    """Unsigned bytes of A times signed bytes of B, four to a sum."""
-    lanes = total.type.count
-    name = {16: "512", 8: "256", 4: "128"}[lanes]
-    bytes_of = vector(simd.I8, 4 * lanes)
-    return simd.call(
-        b,
-        f"llvm.x86.avx512.vpdpbusd.{name}",
-        total.type,
-        [total, b.bitcast(a, bytes_of), b.bitcast(column, bytes_of)],
-    )
-
-
-F32_KIND = TileKind(4, F32, F32, _columns_f32, _multiply_f32, 4)
-BF16_KIND = TileKind(8, F32, F32, simd.expand_bf16, _multiply_f32, 2)
-INT8_KIND = TileKind(16, F32, F32, _columns_int8, _multiply_f32, 1)
-VNNI_KIND = TileKind(4, I32, I32, lambda b, raw: [raw], _multiply_vnni, 4)
+F32_KIND = TileKind(F32, 4, 4, F32, F32, _columns_f32, _multiply_f32, 4)
+F16_KIND = TileKind(F16, 2, 4, F32, F32, _columns_f16, _multiply_f32, 4)
+BF16_KIND = TileKind(I32, 4, 8, F32, F32, simd.expand_bf16, _multiply_f32, 2)
 
 
 def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
     """C[n_rows, TILE_COLUMNS] (+)= A[n_rows] x panel of ``n_steps`` rows, in registers."""
     width = cpu.vector_width()
-    total_type, raw_type = vector(kind.accumulator, width), vector(I32, width)
+    total_type, raw_type = vector(kind.accumulator, width), vector(kind.raw, width)
+    panel_bytes = PANEL * kind.column_bytes
     # With few rows the latency of a multiply shows: several sets of accumulators, added at the end.
     n_sets = 4 if n_rows == 1 else 2 if n_rows <= 3 else 1
     n_acc = n_rows * TILE_VECTORS
@@ -102,8 +91,10 @@ def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
     lda2 = b.add(lda, lda)
 
     def step(b, totals, panel, bases, u):
-        places = [simd.offset(b, panel, u * PANEL_BYTES + v * 4 * width) for v in range(TILE_VECTORS)]
-        columns = [kind.columns(b, simd.load(b, place, raw_type)) for place in places]
+        places = [
+            simd.offset(b, panel, u * panel_bytes + v * kind.column_bytes * width) for v in range(TILE_VECTORS)
+        ]
+        columns = [kind.columns(b, simd.load(b, place, raw_type, kind.column_bytes)) for place in places]
         n_loads = len(columns[0])
         for j in range(n_loads):
             first = ((u * n_loads + j) % n_sets) * n_acc
@@ -124,7 +115,7 @@ def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
             for u in range(n_unrolled):
                 step(b, totals, panel, bases, u)
             moved = [simd.offset(b, base, kind.a_bytes * n_unrolled) for base in bases]
-            return [*totals, simd.offset(b, panel, n_unrolled * PANEL_BYTES), *moved]
+            return [*totals, simd.offset(b, panel, n_unrolled * panel_bytes), *moved]
 
         return body
 
@@ -180,13 +171,8 @@ def tile_bf16(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
 
 
 @intrinsic
-def tile_int8(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
-    return _tile(INT8_KIND)
-
-
-@intrinsic
-def tile_vnni(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
-    return _tile(VNNI_KIND)
+def tile_f16(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
+    return _tile(F16_KIND)
 
 
 @njit
@@ -198,7 +184,9 @@ def largest_tile(n_rows):
     return 1
 
 
-def _panel_product(tile):
+def _panel_product(tile, kind):
+    subpanel_bytes = kind.column_bytes * TILE_COLUMNS
+
     @njit
     def product(a, lda, n_rows, panel, n_steps, c, ldc, accumulate):
         for s in range(SUBPANELS):
@@ -206,16 +194,15 @@ def _panel_product(tile):
             while row < n_rows:
                 count = largest_tile(n_rows - row)
                 tile(
-                    count, a + row * lda, lda, panel + s * SUBPANEL_BYTES, n_steps,
-                    c + row * ldc + s * SUBPANEL_BYTES, ldc, accumulate,
+                    count, a + row * lda, lda, panel + s * subpanel_bytes, n_steps,
+                    c + row * ldc + s * SUM_BYTES, ldc, accumulate,
                 )  # fmt: skip
                 row += count
 
     return product
 
 
-# C[n_rows, 32] (+)= A[n_rows] x panel of n_steps rows. A is float32, but unsigned bytes for VNNI, whose C is int32.
-rows_times_panel_f32 = _panel_product(tile_f32)
-rows_times_panel_bf16 = _panel_product(tile_bf16)
-rows_times_panel_int8 = _panel_product(tile_int8)
-rows_times_panel_vnni = _panel_product(tile_vnni)
+# C[n_rows, 32] (+)= A[n_rows] x panel of n_steps rows; A and C are float32.
+rows_times_panel_f32 = _panel_product(tile_f32, F32_KIND)
+rows_times_panel_f16 = _panel_product(tile_f16, F16_KIND)
+rows_times_panel_bf16 = _panel_product(tile_bf16, BF16_KIND)
