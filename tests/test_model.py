@@ -163,3 +163,36 @@ def test_refusals(model, cross, call, message):
 def test_constructor_refusals(options):
     with pytest.raises(OptionError):
         Whisper(RandomCheckpoint(ODD), **options)
+
+
+def all_float16(seed=0):
+    checkpoint = RandomCheckpoint(ODD, seed)
+    checkpoint.tensors = {name: values.astype(np.float16) for name, values in checkpoint.tensors.items()}
+    return checkpoint
+
+
+def logits_of(model, mel):
+    cross, cache = model.cross_kv(model.encode(mel[:1])), model.new_cache(1)
+    first = model.prefill([[5, 6, 7]], cache, cross, logits_at=(0, 1, 2))[0]
+    return np.concatenate([first, model.step([8], cache, cross)])
+
+
+def test_float16_storage_changes_no_bit(mel):
+    """The same values as float32: the decoder keeps them in float16, the result is the same."""
+    halves = Whisper(all_float16())
+    whole = all_float16()
+    whole.tensors = {name: values.astype(np.float32) for name, values in whole.tensors.items()}
+    full = Whisper(whole)
+    assert halves.n_bytes < 0.6 * full.n_bytes
+    np.testing.assert_array_equal(logits_of(halves, mel), logits_of(full, mel))
+
+
+def test_bfloat16_is_close_and_backends_agree(model, mel, monkeypatch):
+    rounded = Whisper(RandomCheckpoint(ODD), compute_type="bfloat16")
+    reference = Whisper(RandomCheckpoint(ODD), compute_type="bfloat16", backend="numpy")
+    logits = logits_of(rounded, mel)
+    np.testing.assert_allclose(logits, logits_of(reference, mel), atol=2e-4)
+    exact = logits_of(model, mel)
+    assert 0 < np.abs(logits - exact).max() < 0.02 * np.abs(exact).max()
+    monkeypatch.setenv("WHISPERLITE_CHECK", "1")
+    np.testing.assert_array_equal(logits_of(rounded, mel), logits)

@@ -23,6 +23,12 @@ class RandomCheckpoint:
             self.tensors[name] = values.astype(np.float16 if i % 2 else np.float32)
         self.closed = False
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.tensors)
+
+    def dtype(self, name: str) -> str:
+        return str(self.tensors[name].dtype)
+
     def read(self, name: str) -> np.ndarray:
         assert not self.closed, "a tensor was read after the model closed its checkpoint"
         return self.tensors[name]

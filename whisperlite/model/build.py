@@ -8,15 +8,16 @@ ref: openai/whisper model.py. Tensor names are OpenAI's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from whisperlite.checkpoint import Dims
 from whisperlite.errors import OptionError
 from whisperlite.graph import FLOAT32, INT32, PANEL, Fact, Graph, NodeId, Size, ceil_div, symbol
-from whisperlite.graph.passes import optimize
+from whisperlite.graph.passes import optimize, store_weights
 
 Heads = Sequence[tuple[int, int]]
+DtypeOf = Callable[[str, tuple[int, ...]], str]
 PARTS = ("encoder", "cross_kv", "decoder")
 MERGED_COLUMNS = 4096  # widest merged matmul: bounds the arena where all layers share an input
 
@@ -165,8 +166,15 @@ def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
     return graph
 
 
-def graph_of(part: str, dims: Dims, score_heads: Heads = (), optimized: bool = True) -> Graph:
+def graph_of(
+    part: str, dims: Dims, score_heads: Heads = (), optimized: bool = True, dtype_of: DtypeOf | None = None
+) -> Graph:
     """The graph of ``encoder``, ``cross_kv`` or ``decoder``, as planned or (``optimized=False``) as built.
+
+    Parameters
+    ----------
+    dtype_of : function of a tensor's name and shape, optional
+        Dtype that a matmul weight is stored in; default float32.
 
     Raises
     ------
@@ -179,6 +187,8 @@ def graph_of(part: str, dims: Dims, score_heads: Heads = (), optimized: bool = T
         graph = build_decoder(dims, score_heads)
     else:
         graph = build_encoder(dims) if part == "encoder" else build_cross_kv(dims)
+    if dtype_of is not None:
+        graph = store_weights(graph, dtype_of)
     if not optimized:
         return graph
     return optimize(graph, max_columns=max(MERGED_COLUMNS, 3 * dims.n_audio_state, 3 * dims.n_text_state))

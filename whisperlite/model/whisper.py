@@ -25,7 +25,7 @@ from whisperlite.runtime.team import checked_threads
 from whisperlite.runtime.weights import Weights
 
 Array = NDArray[Any]
-COMPUTE_TYPES = ("float32",)
+COMPUTE_TYPES = ("float32", "bfloat16")
 MAX_PROGRAMS = 24
 
 
@@ -37,7 +37,8 @@ class Whisper:
     checkpoint : Checkpoint
         Read and packed here; closed when the constructor returns.
     compute_type : str
-        ``float32``.
+        ``float32``: exact; decoder weights that the checkpoint has in float16 stay float16 in memory, which changes
+        no bit of a result. ``bfloat16``: matmul weights rounded to bf16, arithmetic in float32.
     threads : int, optional
         Members of the thread team; default ``WHISPERLITE_THREADS`` or all CPUs of the process.
     backend : str, optional
@@ -65,6 +66,7 @@ class Whisper:
         self.threads = checked_threads(threads)
         self.backend = checked_backend(backend)
         self.alignment_heads: tuple[tuple[int, int], ...] = tuple(checkpoint.alignment_heads)
+        self._stored = {name: checkpoint.dtype(name) for name in checkpoint.names()}
         self._weights = Weights(checkpoint)
         self._workspace = Workspace()
         self._lock = threading.RLock()
@@ -292,13 +294,25 @@ class Whisper:
                 sizes = self._all_sizes({})
                 for _, node in graph:
                     if node.op == "weight":
-                        self._weights.array(node.attrs["parts"], node.fact.evaluate(sizes))
+                        self._weights.array(node.attrs["parts"], node.fact.evaluate(sizes), node.fact.dtype)
 
     def _graph(self, part: str, heads: tuple[tuple[int, int], ...]) -> Graph:
         key = (part, heads)
         if key not in self._graphs:
-            self._graphs[key] = graph_of(part, self.dims, heads)
+            self._graphs[key] = graph_of(part, self.dims, heads, dtype_of=self._weight_dtype)
         return self._graphs[key]
+
+    def _weight_dtype(self, name: str, shape: tuple[int, ...]) -> str:
+        """Dtype that a matmul weight is kept in."""
+        if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
+            return "bfloat16"
+        # The decoder reads each weight once a step: bytes are its cost. The encoder reads a weight for 1500 rows.
+        if name.startswith("decoder.") and ".cross_attn.key" not in name and ".cross_attn.value" not in name:
+            from whisperlite.kernels import cpu
+
+            if self._stored[name] == "float16" and (self.backend == "numpy" or cpu.has_float16()):
+                return "float16"
+        return "float32"
 
     def _program(self, part: str, sizes: Mapping[str, int], heads: tuple[tuple[int, int], ...] = ()) -> Program:
         key = (part, heads, *sorted(sizes.items()))

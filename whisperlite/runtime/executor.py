@@ -194,7 +194,7 @@ class Run:
         plan = self._program.plan
         buffer = plan.buffers[node]
         if buffer.kind == "weight":
-            return self._program.weights.array(plan.graph[node].attrs["parts"], buffer.shape)
+            return self._program.weights.array(plan.graph[node].attrs["parts"], buffer.shape, buffer.dtype)
         raw = self._storages[buffer.kind, buffer.key].reshape(-1).view(np.uint8)
         return np.ndarray(buffer.shape, buffer.dtype, raw, buffer.offset, buffer.strides)
 

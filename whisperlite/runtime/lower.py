@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import Buffer, NodeId, Plan
-from whisperlite.kernels import attention, matmul, packing, rows
+from whisperlite.kernels import attention, halves, matmul, packing, rows
 from whisperlite.kernels.registry import Kernel
 from whisperlite.runtime.weights import Weights
 
@@ -64,7 +64,8 @@ class Lowering:
         return Ref((buffer.kind, key), buffer.offset + offset)
 
     def panels(self, node: NodeId) -> int:
-        return self.weights.panels(self._parts(node), self.buffer(node).shape).ctypes.data
+        buffer = self.buffer(node)
+        return self.weights.panels(self._parts(node), buffer.shape, buffer.dtype).ctypes.data
 
     def table(self, node: NodeId) -> NDArray[Any]:
         return self.weights.table(self._parts(node), self.buffer(node).shape)
@@ -101,6 +102,26 @@ def n_rows_of(shape: tuple[int, ...]) -> int:
 def batch_stride(buffer: Buffer) -> int:
     """Bytes between batch entries of a (B, L, D) value; 0 for fewer axes."""
     return buffer.strides[-3] if len(buffer.strides) > 2 else 0
+
+
+MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16": matmul.matmul_bf16}
+EMBED = {"float32": rows.embed_f32, "float16": halves.embed_f16, "bfloat16": halves.embed_bf16}
+WEIGHT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def kernel_for(kernels: dict[str, Kernel], low: Lowering, node: NodeId, weight: NodeId) -> Kernel:
+    """The kernel for the dtype a weight is stored in.
+
+    Raises
+    ------
+    BackendError
+        There is none.
+    """
+    dtype = low.buffer(weight).dtype
+    if dtype not in kernels:
+        op = low.plan.graph[node].op
+        raise BackendError(f"op '{op}' has no kernel for {dtype} weights; use one of {', '.join(kernels)}")
+    return kernels[dtype]
 
 
 def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
@@ -145,7 +166,7 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     calls.append(
         Call(
             node,
-            matmul.matmul_f32,
+            kernel_for(MATMUL, low, node, weight),
             {
                 "a": low.pointer(x),
                 "a_batch": a_batch,
@@ -167,7 +188,7 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
                 "activation": int(attrs["activation"] == "gelu"),
             },
             flops=2 * n_batch * n_rows * n_weights,
-            n_bytes=4 * (n_weights + n_batch * n_rows * (n_in + n_out)),
+            n_bytes=WEIGHT_BYTES[low.buffer(weight).dtype] * n_weights + 4 * n_batch * n_rows * (n_in + n_out),
         )
     )
     return calls
@@ -362,7 +383,7 @@ def lower_embed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call
         "out": low.pointer(node),
         "ldo": low.stride(node),
     }
-    return [Call(node, rows.embed_f32, arguments, 0, 12 * n_batch * n_new * n_state)]
+    return [Call(node, kernel_for(EMBED, low, node, token_embedding), arguments, 0, 12 * n_batch * n_new * n_state)]
 
 
 def lower_cache_append(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
@@ -465,8 +486,5 @@ def lower(plan: Plan, weights: Weights) -> tuple[list[Call], list[NDArray[Any]]]
         op = plan.graph[node].op
         if op not in LOWER:
             raise BackendError(f"op '{op}' has no compiled kernel; run graph.optimize first")
-        for used in plan.graph[node].inputs:
-            if low.buffer(used).dtype not in ("float32", "int32"):
-                raise BackendError(f"op '{op}' has no kernel for {low.buffer(used).dtype}; use float32")
         calls.extend(LOWER[op](low, node, plan.attrs(node)))
     return calls, low.kept

@@ -11,6 +11,7 @@ from whisperlite.graph.passes.epilogues import fuse_epilogues
 from whisperlite.graph.passes.linears import merge_linears
 from whisperlite.graph.passes.padding import fuse_padding
 from whisperlite.graph.passes.rewrite import drop_dead
+from whisperlite.graph.passes.storage import store_weights
 
 __all__ = [
     "conv_as_matmul",
@@ -20,6 +21,7 @@ __all__ = [
     "lower_attention",
     "merge_linears",
     "optimize",
+    "store_weights",
 ]
 
 
