@@ -22,7 +22,7 @@ class Dims:
 
 
 class Tokenizer:
-    """Words are numbers, token i the number i."""
+    """Words are numbers, token i the number i; 298 is a token without text."""
 
     eot, no_timestamps = 300, 302
     sot_sequence = (301,)
@@ -31,7 +31,7 @@ class Tokenizer:
         return [int(word) for word in text.split()]
 
     def split_to_word_tokens(self, tokens):
-        return [f" {token}" for token in tokens], [[token] for token in tokens]
+        return ["" if token == 298 else f" {token}" for token in tokens], [[token] for token in tokens]
 
 
 class Model:
@@ -135,6 +135,12 @@ def test_tokens_in_place_of_text():
     assert align(model, Tokenizer(), content(5), [0, 1, 2]) == align(model, Tokenizer(), content(5), "0 1 2")
     with pytest.raises(OptionError, match="token 301 is not text"):
         align(model, Tokenizer(), content(5), [0, 301])
+
+
+def test_tokens_without_text():
+    model = Model(SAID)
+    assert align(model, Tokenizer(), content(80), [298, 0, 1]) == align(model, Tokenizer(), content(80), [0, 1])
+    assert align(model, Tokenizer(), content(5), [298]) == ()
 
 
 @pytest.mark.parametrize("text", ["", "  ", []])

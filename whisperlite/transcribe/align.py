@@ -135,23 +135,23 @@ def align(
             prepend_punctuations=options.prepend_punctuations, append_punctuations=options.append_punctuations,
         )  # fmt: skip
         new = list(timed.words)
-        if not is_last:
-            while len(new) > 1 and new[-1].start > end - WORD_SECONDS:
-                new.pop()
+        if is_last:
+            return (*words, *new)
+        while len(new) > 1 and new[-1].start > end - WORD_SECONDS:
+            new.pop()
         words += new
         units = units[len(new) :]
-        if not is_last:
-            next_start = min(new[-1].end, new[-1].start + WORD_SECONDS)  # not after a pause that follows it
-            seek = max(round(next_start * FRAMES_PER_SECOND), seek + 1)
+        next_start = min(new[-1].end, new[-1].start + WORD_SECONDS)  # not after a pause that follows it
+        seek = max(round(next_start * FRAMES_PER_SECOND), seek + 1)
     return tuple(words)
 
 
 def _units(tokenizer: WordTokenizer, tokens: list[int], options: AlignOptions) -> list[tuple[int, ...]]:
-    """Tokens of each word with its punctuation."""
+    """Tokens of each word with its punctuation; tokens without text are left out."""
     split = zip(*tokenizer.split_to_word_tokens(tokens), strict=True) if tokens else ()
     words = [WordTiming(word, tuple(ids), 0.0, 0.0, 0.0) for word, ids in split]
     merged = merge_punctuations(words, options.prepend_punctuations, options.append_punctuations)
-    return [word.tokens for word in merged]
+    return [word.tokens for word in merged if word.word]
 
 
 def _n_said(
