@@ -4,7 +4,9 @@ In: files, bytes, arrays. Out: mono float32 samples at 16 kHz; log-mel spectrogr
 Knows nothing of: models, tokens, transcription.
 """
 
+from whisperlite.audio.frontend import MelFrontend
 from whisperlite.audio.load import AudioSource, load_audio
+from whisperlite.audio.log_mel import LogMel
 from whisperlite.audio.mel import (
     CHUNK_LENGTH,
     FRAMES_PER_SECOND,
@@ -32,6 +34,8 @@ __all__ = [
     "SAMPLE_RATE",
     "TOKENS_PER_SECOND",
     "AudioSource",
+    "LogMel",
+    "MelFrontend",
     "Resampler",
     "load_audio",
     "log_mel_spectrogram",

@@ -148,7 +148,7 @@ def log_mel_power(audio: np.ndarray, n_mels: int = 80, padding: int = 0) -> np.n
     silent_start = max(inner_end, min(-(-(len(audio) + EDGE) // HOP_LENGTH), n_frames))
     for start, end in ((0, n_head), (inner_end, silent_start)):
         if start < end:
-            span = _mirrored(audio, n_total, start * HOP_LENGTH - EDGE, (end - 1) * HOP_LENGTH + EDGE)
+            span = mirrored(audio, 0, n_total, start * HOP_LENGTH - EDGE, (end - 1) * HOP_LENGTH + EDGE)
             log_mel_span(span, out[:, start:end])
     if n_head < inner_end:
         log_mel_span(audio[n_head * HOP_LENGTH - EDGE :], out[:, n_head:inner_end])
@@ -166,10 +166,10 @@ def log_mel_span(samples: np.ndarray, out: np.ndarray) -> None:
     out : ndarray (n_mels, F) float32, dense rows
         Written.
     """
-    if _compiled():
+    if uses_kernels():
         from whisperlite.kernels import log_mel
 
-        log_mel.log_mel_frames(samples, _window(), *_packed_filters(len(out)), out)
+        log_mel.log_mel_frames(samples, _window(), *packed_filters(len(out)), out)
     else:
         from whisperlite.kernels.reference import log_mel as reference
 
@@ -200,10 +200,13 @@ def _checked_audio(audio: np.ndarray, padding: int) -> np.ndarray:
     return np.ascontiguousarray(audio, np.float32)
 
 
-def _mirrored(audio: np.ndarray, n_total: int, start: int, end: int) -> np.ndarray:
-    """Samples ``start .. end - 1`` of the audio, filled with zeros to ``n_total`` and mirrored at both ends."""
+def mirrored(audio: np.ndarray, first: int, n_total: int, start: int, end: int) -> np.ndarray:
+    """Samples ``start .. end - 1`` of the audio, filled with zeros to ``n_total`` and mirrored at both ends.
+
+    ``audio`` is what is there from sample ``first`` on, and no mirror image may reach further back.
+    """
     index = np.abs(np.arange(start, end))
-    index = np.where(index < n_total, index, 2 * (n_total - 1) - index)
+    index = np.where(index < n_total, index, 2 * (n_total - 1) - index) - first
     inside = index < len(audio)
     samples = np.zeros(end - start, np.float32)
     samples[inside] = audio[index[inside]]
@@ -217,13 +220,15 @@ def _window() -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _packed_filters(n_mels: int) -> tuple[np.ndarray, np.ndarray]:
+def packed_filters(n_mels: int) -> tuple[np.ndarray, np.ndarray]:
+    """``bands`` and ``weights`` of the compiled kernel."""
     from whisperlite.kernels.log_mel import pack_bands
 
     return pack_bands(mel_filters(n_mels))
 
 
-def _compiled() -> bool:
+def uses_kernels() -> bool:
+    """Whether log-mel runs compiled, by ``WHISPERLITE_BACKEND`` and whether Numba is there."""
     return knobs.BACKEND.get() == "numba" and _numba_works()
 
 
