@@ -60,7 +60,7 @@ class MelFrontend:
         self._first = 0  # first frame not forgotten
         self._end = 0  # frames determined
         self._n_samples = 0
-        # Samples from 160*end - 200 on lie at begin .. stop; the first 200 are the mirror image of those after them.
+        # Samples from 160*end - 200 on lie at begin .. stop; the first 200 mirror those that follow.
         self._samples = np.zeros(_FIRST_SAMPLES, np.float32)
         self._begin, self._stop = 0, EDGE
         self._maximum = mel.SILENT_LOG_POWER
@@ -239,9 +239,7 @@ class MelFrontend:
                 "pass files through load_audio"
             )
         samples = np.ascontiguousarray(samples, np.float32)
-        with np.errstate(all="ignore"):  # one product sees every NaN and infinity; only then look closer
-            power = np.dot(samples, samples)
-        if not math.isfinite(power) and not np.isfinite(samples).all():
+        if not np.isfinite(samples).all():
             raise AudioError(f"a chunk of {len(samples)} samples holds NaN or infinite ones; repair or drop them")
         return samples
 
