@@ -79,21 +79,6 @@ def test_float16_weights_give_the_bits_of_float32(n_rows):
     np.testing.assert_allclose(results[0][:, :70], a.astype(np.float64) @ weight.T.astype(np.float64), atol=1e-4)
 
 
-def test_gelu_of_reduced_precision():
-    from math import erf
-
-    x = np.linspace(-9, 9, 400).astype(np.float32)[:, None]
-    panels, _ = packed(np.ones((1, 2), np.float32))
-    source, out = rows(np.concatenate([x, 0 * x], axis=1)), Guarded((400, 32))
-    matmul.matmul_bf16(
-        a=source.address, a_batch=0, lda=source.array.strides[0], n_batch=1, n_rows=400, taps=1, tap_stride=0,
-        n_in=2, panels=panels.address, n_panels=1, c=out.address, c_batch=0, ldc=128, bias=0, residual=0,
-        residual_batch=0, ldr=0, activation=1,
-    )  # fmt: skip
-    want = x[:, 0].astype(np.float64) * (1 + np.vectorize(erf)(x[:, 0] / np.sqrt(2))) / 2
-    np.testing.assert_allclose(out.array[:, 0], want, atol=6e-5)
-
-
 @pytest.mark.skipif(not cpu.has_float16(), reason="this CPU does not convert float16 in one instruction")
 def test_embed_f16():
     rng = np.random.default_rng(0)

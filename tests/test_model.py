@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tiny_checkpoint import ODD, RandomCheckpoint
 
+from whisperlite.checkpoint import Dims
 from whisperlite.errors import OptionError
 from whisperlite.model import Whisper
+from whisperlite.quant import dequantize, quantize
 
 TOL = 2e-5
 
@@ -196,3 +198,57 @@ def test_bfloat16_is_close_and_backends_agree(model, mel, monkeypatch):
     assert 0 < np.abs(logits - exact).max() < 0.02 * np.abs(exact).max()
     monkeypatch.setenv("WHISPERLITE_CHECK", "1")
     np.testing.assert_array_equal(logits_of(rounded, mel), logits)
+
+
+WIDE = Dims(
+    n_mels=8, n_audio_ctx=20, n_audio_state=256, n_audio_head=4, n_audio_layer=1,
+    n_vocab=51865, n_text_ctx=16, n_text_state=256, n_text_head=4, n_text_layer=1,
+)  # fmt: skip
+
+
+class QuantisedCheckpoint(RandomCheckpoint):
+    """Random weights whose matrices are stored in blocks of one kind."""
+
+    def __init__(self, kind):
+        super().__init__(WIDE)
+        self.kind = kind
+        self.blocks = {
+            name: quantize(values.astype(np.float32), kind)
+            for name, values in self.tensors.items()
+            if values.ndim == 2 and "positional" not in name
+        }
+
+    def dtype(self, name):
+        return self.kind if name in self.blocks else super().dtype(name)
+
+    def read_blocks(self, name):
+        return self.kind, self.blocks[name]
+
+    def read(self, name):
+        if name in self.blocks:
+            return dequantize(self.blocks[name], self.kind, self.tensors[name].shape[1])
+        return super().read(name)
+
+
+@pytest.mark.parametrize("kind", ["q4_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"])
+def test_quantised_weights_stay_blocks(kind):
+    """The compiled model rounds activations to bytes; the reference computes on the same weights in float32."""
+    mel = np.random.default_rng(0).standard_normal((1, 8, 40)).astype(np.float32)
+    blocks = Whisper(QuantisedCheckpoint(kind))
+    reference = Whisper(QuantisedCheckpoint(kind), backend="numpy")
+    unpacked = Whisper(QuantisedCheckpoint(kind), compute_type="float32")
+    assert blocks.n_bytes < (0.2 if kind < "q5" else 0.32) * unpacked.n_bytes
+    logits, expected = logits_of(blocks, mel), logits_of(reference, mel)
+    np.testing.assert_allclose(logits, expected, atol=0.03 * np.abs(expected).max())
+    np.testing.assert_allclose(logits_of(unpacked, mel), expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_int8_quantises_float_weights(monkeypatch):
+    mel = np.random.default_rng(0).standard_normal((1, 8, 40)).astype(np.float32)
+    exact = logits_of(Whisper(RandomCheckpoint(WIDE)), mel)
+    int8 = Whisper(RandomCheckpoint(WIDE), compute_type="int8")
+    logits = logits_of(int8, mel)
+    np.testing.assert_allclose(logits, exact, atol=0.03 * np.abs(exact).max())
+    assert np.abs(logits - exact).max() > 0
+    monkeypatch.setenv("WHISPERLITE_CHECK", "1")
+    np.testing.assert_array_equal(logits_of(int8, mel), logits)

@@ -42,3 +42,9 @@ ODD = Dims(
     n_mels=13, n_audio_ctx=41, n_audio_state=20, n_audio_head=2, n_audio_layer=2,
     n_vocab=51865, n_text_ctx=37, n_text_state=20, n_text_head=2, n_text_layer=3,
 )  # fmt: skip
+
+# The smallest that quantised weights take: rows of whole blocks.
+EVEN = Dims(
+    n_mels=13, n_audio_ctx=41, n_audio_state=64, n_audio_head=2, n_audio_layer=1,
+    n_vocab=51865, n_text_ctx=37, n_text_state=64, n_text_head=2, n_text_layer=1,
+)  # fmt: skip

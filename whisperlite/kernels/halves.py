@@ -84,16 +84,6 @@ def bf16_pair(address):
     return bf16_half(address, 0), bf16_half(address, 1)
 
 
-@intrinsic
-def load_f16(typingctx, address):
-    """The float16 at ``address``, as float32."""
-
-    def emit(context, b, signature, args):
-        return b.fpext(simd.load(b, args[0], simd.F16, 2), F32)
-
-    return types.float32(types.int64), emit
-
-
 @kernel("tokens", "past", "panels", "positions", "ldp", "n_batch", "n_new", "n_state", "out", "ldo")
 def embed_f16(args, sync, thread, n_threads):
     """Token embedding from float16 panels, plus positional embedding in float32."""
@@ -107,5 +97,5 @@ def embed_f16(args, sync, thread, n_threads):
         position = load_i32(past + 4 * (row // n_new)) + row % n_new
         column = panels + (token // 32) * n_state * 64 + (token % 32) * 2
         for k in range(n_state):
-            value = load_f16(column + k * 64) + simd.load_f32(positions + position * ldp + 4 * k)
+            value = simd.load_half(column + k * 64) + simd.load_f32(positions + position * ldp + 4 * k)
             simd.store_f32(out + row * ldo + 4 * k, value)

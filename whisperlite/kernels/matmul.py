@@ -178,7 +178,7 @@ MATMUL_PARAMS = (
 
 _share_f32 = _matmul(rows_times_panel_f32, finish_rows, 1, PANEL_BYTES)
 _share_f16 = _matmul(rows_times_panel_f16, finish_rows, 1, PANEL_BYTES // 2)
-_share_bf16 = _matmul(rows_times_panel_bf16, finish_rows_fast, 2, PANEL_BYTES)
+_share_bf16 = _matmul(rows_times_panel_bf16, finish_rows, 2, PANEL_BYTES)
 
 
 @kernel(*MATMUL_PARAMS)

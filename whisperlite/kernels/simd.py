@@ -85,6 +85,20 @@ def expand_bf16(b: Builder, pairs: Value) -> tuple[Value, Value]:
     return low, b.bitcast(b.and_(pairs, const_int(-65536, lanes)), kind)
 
 
+def load_f16(b: Builder, address: Value, lanes: int) -> Value:
+    """Float16 at ``address``, widened to a float32 vector of ``lanes``."""
+    if cpu.has_float16():
+        return b.fpext(load(b, address, vector(F16, lanes), 2), vector(F32, lanes))
+    # Without such an instruction LLVM would call a library: shift exponent and mantissa into place and scale by
+    # 2**112, which does subnormals too (not infinity and NaN).
+    words, kind = vector(I32, lanes), vector(F32, lanes)
+    raw = b.zext(load(b, address, vector(I16, lanes), 2), words)
+    magnitude = b.bitcast(b.shl(b.and_(raw, const_int(0x7FFF, lanes)), const_int(13, lanes)), kind)
+    scaled = b.bitcast(b.fmul(magnitude, const(2.0**112, lanes)), words)
+    sign = b.shl(b.and_(raw, const_int(0x8000, lanes)), const_int(16, lanes))
+    return b.bitcast(b.or_(scaled, sign), kind)
+
+
 class _BFloatType(type(F32)):  # type: ignore[misc]
     """LLVM's bfloat, which llvmlite does not know."""
 
@@ -341,6 +355,16 @@ def transpose(b: Builder, rows: Sequence[Value]) -> list[Value]:
 @intrinsic
 def load_f32(typingctx, address):
     return types.float32(types.int64), lambda context, b, signature, args: load(b, args[0], F32)
+
+
+@intrinsic
+def load_half(typingctx, address):
+    """The float16 at ``address``, as float32."""
+
+    def emit(context, b, signature, args):
+        return b.extract_element(load_f16(b, args[0], 1), ir.Constant(I32, 0))
+
+    return types.float32(types.int64), emit
 
 
 @intrinsic

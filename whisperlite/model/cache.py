@@ -91,6 +91,12 @@ class KVCache:
         self.past[...] = self.past[source]
         self.rows[...] = self.rows[source]
 
+    def forget(self, rows: Sequence[int] | Array) -> None:
+        """Take back the last position of each of these rows: what is appended next overwrites it."""
+        if len(rows) and self.past[rows].min() < 1:
+            raise OptionError(f"forget: a row of {list(rows)} is empty")
+        self.past[rows] -= 1
+
     def advance(self, own_rows: Array, n_new: int) -> None:
         """Note that ``n_new`` positions were appended to the memory of ``own_rows``."""
         for row in own_rows:

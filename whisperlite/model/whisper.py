@@ -20,12 +20,13 @@ from whisperlite.errors import OptionError
 from whisperlite.graph import Graph, Plan, make_plan
 from whisperlite.model.build import PARTS, graph_of
 from whisperlite.model.cache import CrossKV, KVCache
+from whisperlite.quant import QUANTIZED
 from whisperlite.runtime.executor import Program, Run, Workspace, checked_backend
 from whisperlite.runtime.team import checked_threads
 from whisperlite.runtime.weights import Weights
 
 Array = NDArray[Any]
-COMPUTE_TYPES = ("float32", "bfloat16")
+COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8")
 MAX_PROGRAMS = 24
 
 
@@ -37,8 +38,13 @@ class Whisper:
     checkpoint : Checkpoint
         Read and packed here; closed when the constructor returns.
     compute_type : str
-        ``float32``: exact; decoder weights that the checkpoint has in float16 stay float16 in memory, which changes
-        no bit of a result. ``bfloat16``: matmul weights rounded to bf16, arithmetic in float32.
+        What matmul weights are kept in; sums are float32 always.
+
+        - ``default``: as the checkpoint has them. Quantised blocks stay blocks. Floating point stays exact: weights
+          that the decoder reads stay in 16 bits where they are, which changes no bit of a result.
+        - ``float32``: exact; quantised weights are unpacked.
+        - ``bfloat16``: rounded to bf16.
+        - ``int8``: blocks of 32 signed bytes with a scale (q8_0). Activations are quantised too, as for all blocks.
     threads : int, optional
         Members of the thread team; default ``WHISPERLITE_THREADS`` or all CPUs of the process.
     backend : str, optional
@@ -55,7 +61,7 @@ class Whisper:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        compute_type: str = "float32",
+        compute_type: str = "default",
         threads: int | None = None,
         backend: str | None = None,
     ):
@@ -304,14 +310,21 @@ class Whisper:
 
     def _weight_dtype(self, name: str, shape: tuple[int, ...]) -> str:
         """Dtype that a matmul weight is kept in."""
+        stored = self._stored[name]
+        if self.compute_type == "int8" and len(shape) == 2 and shape[1] % 32 == 0:
+            return "int8"
         if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
             return "bfloat16"
+        if self.compute_type == "default" and stored in QUANTIZED:
+            return stored
         # The decoder reads each weight once a step: bytes are its cost. The encoder reads a weight for 1500 rows.
         if name.startswith("decoder.") and ".cross_attn.key" not in name and ".cross_attn.value" not in name:
             from whisperlite.kernels import cpu
 
-            if self._stored[name] == "float16" and (self.backend == "numpy" or cpu.has_float16()):
+            if stored == "float16" and (self.backend == "numpy" or cpu.has_float16()):
                 return "float16"
+            if stored == "bfloat16" and shape[1] % 2 == 0:
+                return "bfloat16"
         return "float32"
 
     def _program(self, part: str, sizes: Mapping[str, int], heads: tuple[tuple[int, int], ...] = ()) -> Program:

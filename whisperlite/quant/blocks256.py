@@ -47,23 +47,23 @@ def dequantize_blocks256(blocks: np.ndarray, kind: str) -> np.ndarray:
     if kind in ("q4_k", "q5_k"):
         scales, mins = unpack_scales6_mins6(blocks["scales"])
         dmin = blocks["dmin"].astype(np.float32)[:, None]
-        codes = _unpack_halves(blocks["qs"])
+        codes = unpack_halves(blocks["qs"])
         if kind == "q5_k":
-            codes |= _unpack_bits(blocks["qh"]) << 4
+            codes |= unpack_bits(blocks["qh"]) << 4
         product = (d * scales)[:, :, None] * codes.reshape(n, 8, 32)
         product -= (dmin * mins)[:, :, None]
     elif kind == "q2_k":
         dmin = blocks["dmin"].astype(np.float32)[:, None]
-        product = (d * (blocks["scales"] & 15))[:, :, None] * _unpack_quarters(blocks["qs"]).reshape(n, 16, 16)
+        product = (d * (blocks["scales"] & 15))[:, :, None] * unpack_quarters(blocks["qs"]).reshape(n, 16, 16)
         product -= (dmin * (blocks["scales"] >> 4))[:, :, None]
     elif kind == "q3_k":
-        codes = _unpack_quarters(blocks["qs"]) | (_unpack_bits(blocks["hmask"]) << 2)
+        codes = unpack_quarters(blocks["qs"]) | (unpack_bits(blocks["hmask"]) << 2)
         scales = unpack_scales6(blocks["scales"])
         product = (d * scales)[:, :, None] * (codes.view(np.int8) - 4).reshape(n, 16, 16)
     else:
         low = blocks["ql"].reshape(n, 2, 1, 2, 32)
         codes = np.concatenate([low & 15, low >> 4], axis=2).reshape(n, 256)
-        codes |= _unpack_quarters(blocks["qh"]) << 4
+        codes |= unpack_quarters(blocks["qh"]) << 4
         product = (d * blocks["scales"])[:, :, None] * (codes.view(np.int8) - 32).reshape(n, 16, 16)
     return product.reshape(n, 256)
 
@@ -175,7 +175,7 @@ def _pack_halves(codes: np.ndarray) -> np.ndarray:
     return (pairs[:, :, 0] | (pairs[:, :, 1] << 4)).reshape(-1, 128)
 
 
-def _unpack_halves(packed: np.ndarray) -> np.ndarray:
+def unpack_halves(packed: np.ndarray) -> np.ndarray:
     pairs = packed.reshape(-1, 4, 1, 32)
     return np.concatenate([pairs & 15, pairs >> 4], axis=2).reshape(-1, 256)
 
@@ -185,7 +185,7 @@ def _pack_quarters(codes: np.ndarray) -> np.ndarray:
     return (fours[:, :, 0] | fours[:, :, 1] << 2 | fours[:, :, 2] << 4 | fours[:, :, 3] << 6).reshape(-1, 64)
 
 
-def _unpack_quarters(packed: np.ndarray) -> np.ndarray:
+def unpack_quarters(packed: np.ndarray) -> np.ndarray:
     shifts = np.array([0, 2, 4, 6], np.uint8)[:, None]
     return ((packed.reshape(-1, 2, 1, 32) >> shifts) & 3).reshape(-1, 256)
 
@@ -194,7 +194,7 @@ def _pack_bits(bits: np.ndarray) -> np.ndarray:
     return np.packbits(bits.reshape(-1, 8, 32), axis=1, bitorder="little").reshape(-1, 32)
 
 
-def _unpack_bits(packed: np.ndarray) -> np.ndarray:
+def unpack_bits(packed: np.ndarray) -> np.ndarray:
     return np.unpackbits(packed.reshape(-1, 1, 32), axis=1, bitorder="little").reshape(-1, 256)
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import Buffer, NodeId, Plan
-from whisperlite.kernels import attention, halves, matmul, packing, rows
+from whisperlite.kernels import attention, blocks, halves, matmul, packing, rows
 from whisperlite.kernels.registry import Kernel
-from whisperlite.runtime.weights import Weights
+from whisperlite.runtime.weights import Weights, panel_shape
 
 PANEL = 32
 ARENA, SCRATCH = "arena", "scratch"
@@ -106,7 +106,41 @@ def batch_stride(buffer: Buffer) -> int:
 
 MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16": matmul.matmul_bf16}
 EMBED = {"float32": rows.embed_f32, "float16": halves.embed_f16, "bfloat16": halves.embed_bf16}
-WEIGHT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+WEIGHT_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
+# Kernels on quantised weights, by bits of a code, steps of K in a block, and whether it has minima.
+BLOCKS = {
+    (8, 32, False): (blocks.matmul_b8, blocks.embed_b8),
+    (4, 32, False): (blocks.matmul_b4, blocks.embed_b4),
+    (4, 32, True): (blocks.matmul_b4m, blocks.embed_b4m),
+    (5, 32, False): (blocks.matmul_b5, blocks.embed_b5),
+    (5, 32, True): (blocks.matmul_b5m, blocks.embed_b5m),
+    (8, 16, False): (blocks.matmul_b8s, blocks.embed_b8s),
+    (4, 16, False): (blocks.matmul_b4s, blocks.embed_b4s),
+    (4, 16, True): (blocks.matmul_b4sm, blocks.embed_b4sm),
+}
+
+
+@dataclass(frozen=True)
+class BlockWeight:
+    """A quantised weight as its kernels see it."""
+
+    matmul: Kernel
+    embed: Kernel
+    size: int
+    zero: int  # the kernels' argument: minus the zero point, or 1 with minima
+    bytes_per_weight: float
+
+
+def block_weight(dtype: str) -> BlockWeight | None:
+    """Kernels for a quantised dtype; None for a float one."""
+    if dtype in WEIGHT_BYTES:
+        return None
+    bits, size, zero = panel_shape(dtype)
+    kernels = BLOCKS.get((bits, size, zero is None))
+    if kernels is None:
+        return None
+    heads = 2 if zero is None else 1
+    return BlockWeight(*kernels, size, 1 if zero is None else -zero, bits / 8 + 2 * heads / size)
 
 
 def kernel_for(kernels: dict[str, Kernel], low: Lowering, node: NodeId, weight: NodeId) -> Kernel:
@@ -146,6 +180,11 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     if residual is not None:
         residual_address, ldr = low.rows_of(residual)
         residual_batch = batch_stride(low.buffer(residual)) if n_batch > 1 and not broadcast else 0
+    packed = block_weight(low.buffer(weight).dtype)
+    if packed is not None:
+        if framed or n_batch > 1:
+            raise BackendError(f"op 'linear' has no kernel for frames and {low.buffer(weight).dtype} weights")
+        return [_block_linear(low, node, attrs, packed)]
     calls = []
     if pad:
         calls.append(
@@ -188,10 +227,40 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
                 "activation": int(attrs["activation"] == "gelu"),
             },
             flops=2 * n_batch * n_rows * n_weights,
-            n_bytes=WEIGHT_BYTES[low.buffer(weight).dtype] * n_weights + 4 * n_batch * n_rows * (n_in + n_out),
+            n_bytes=int(WEIGHT_BYTES[low.buffer(weight).dtype] * n_weights) + 4 * n_batch * n_rows * (n_in + n_out),
         )
     )
     return calls
+
+
+def _block_linear(low: Lowering, node: NodeId, attrs: dict[str, Any], packed: BlockWeight) -> Call:
+    inputs = list(low.plan.graph[node].inputs)
+    x, weight = inputs[:2]
+    rest = inputs[2:]
+    bias = low.table(rest.pop(0)).ctypes.data if attrs["has_bias"] else 0
+    residual, ldr = low.rows_of(rest.pop(0)) if attrs["has_residual"] else (0, 0)
+    shape, n_in = low.buffer(node).shape, low.buffer(x).shape[-1]
+    n_rows, n_out = n_rows_of(shape), shape[-1]
+    scratch = blocks.block_scratch_bytes(n_in, packed.size)
+    arguments: dict[str, int | Ref] = {
+        "a": low.pointer(x),
+        "lda": low.stride(x),
+        "n_rows": n_rows,
+        "n_in": n_in,
+        "panels": low.panels(weight),
+        "n_panels": -(-n_out // PANEL),
+        "zero": packed.zero,
+        "c": low.pointer(node),
+        "ldc": low.stride(node),
+        "bias": bias,
+        "residual": residual,
+        "ldr": ldr,
+        "activation": int(attrs["activation"] == "gelu"),
+        "scratch": Ref((SCRATCH, ""), 0),
+        "scratch_bytes": scratch,
+    }
+    n_bytes = int(packed.bytes_per_weight * n_in * n_out) + 4 * n_rows * (n_in + n_out)
+    return Call(node, packed.matmul, arguments, 2 * n_rows * n_in * n_out, n_bytes, scratch)
 
 
 def lower_layer_norm(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
@@ -383,6 +452,9 @@ def lower_embed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call
         "out": low.pointer(node),
         "ldo": low.stride(node),
     }
+    packed = block_weight(low.buffer(token_embedding).dtype)
+    if packed is not None:
+        return [Call(node, packed.embed, {**arguments, "zero": packed.zero}, 0, 12 * n_batch * n_new * n_state)]
     return [Call(node, kernel_for(EMBED, low, node, token_embedding), arguments, 0, 12 * n_batch * n_new * n_state)]
 
 

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-PANEL = 32
-ALIGNMENT = 64
+from whisperlite.quant import CODE_SHAPES, Codes, codes_of, quantize
+from whisperlite.runtime.panels import PACK, PANEL, ROUND, UNPACK, aligned, pack_codes, unpack_codes
 
 Parts = tuple[str | int, ...]
+INT8_AS = "q8_0"  # what compute type int8 makes of float weights
 
 
 class TensorSource(Protocol):
@@ -25,83 +26,12 @@ class TensorSource(Protocol):
         ...
 
 
-def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
-    """Uninitialised array whose first byte lies on a cache line."""
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(n_bytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + n_bytes].view(dtype).reshape(shape)
+class BlockSource(TensorSource, Protocol):
+    """Where quantised parameters come from."""
 
-
-def pack_f32(rows: NDArray[Any]) -> NDArray[Any]:
-    """(D, K) to float32 panels (ceil(D/32), K, 32)."""
-    return _transposed_by_panels(np.ascontiguousarray(rows, np.float32))
-
-
-def pack_f16(rows: NDArray[Any]) -> NDArray[Any]:
-    """(D, K) to float16 panels (ceil(D/32), K, 32)."""
-    n_out, n_in = rows.shape
-    packed = aligned((-(-n_out // PANEL), n_in, PANEL), np.float16)
-    whole = n_out // PANEL
-    packed[:whole] = rows[: whole * PANEL].reshape(whole, PANEL, n_in).swapaxes(1, 2)
-    if whole * PANEL < n_out:
-        packed[whole] = 0
-        packed[whole, :, : n_out - whole * PANEL] = rows[whole * PANEL :].T
-    return packed
-
-
-def pack_bf16(rows: NDArray[Any]) -> NDArray[Any]:
-    """(D, K) to bf16 panels (ceil(D/32), K/2, 32), each element two bf16 of neighbouring K; K is even."""
-    from whisperlite.kernels.halves import rows_to_bf16
-
-    source = np.ascontiguousarray(rows, np.float32)
-    n_out, n_in = source.shape
-    halves = np.empty((n_out, n_in), np.uint16)
-    rows_to_bf16(
-        source=source.ctypes.data, lds=4 * n_in, n_rows=n_out, n_in=n_in, out=halves.ctypes.data, ldo=2 * n_in
-    )
-    return _transposed_by_panels(halves.view(np.uint32))
-
-
-def _transposed_by_panels(rows: NDArray[Any]) -> NDArray[Any]:
-    """(D, K) of 32-bit elements to (ceil(D/32), K, 32), zero padded."""
-    from whisperlite.kernels.packing import pack_weight_f32
-
-    packed = aligned((-(-rows.shape[0] // PANEL), rows.shape[1], PANEL), rows.dtype)
-    pack_weight_f32(
-        source=rows.ctypes.data,
-        lds=rows.strides[0],
-        n_rows=rows.shape[0],
-        n_in=rows.shape[1],
-        panels=packed.ctypes.data,
-    )
-    return packed
-
-
-def unpack(panels: NDArray[Any]) -> NDArray[Any]:
-    """(P, K, 32) to (32 P, K) float32."""
-    return panels.swapaxes(1, 2).reshape(-1, panels.shape[1]).astype(np.float32)
-
-
-def unpack_bf16(panels: NDArray[Any]) -> NDArray[Any]:
-    """(P, K/2, 32) pairs to (32 P, K) float32."""
-    pairs = np.ascontiguousarray(panels.swapaxes(1, 2)).view(np.uint16)  # (P, 32, K)
-    return (pairs.reshape(-1, pairs.shape[2]).astype(np.uint32) << 16).view(np.float32)
-
-
-def round_bf16(values: NDArray[Any]) -> NDArray[Any]:
-    """Float32 rounded to bf16, to nearest even."""
-    bits = values.view(np.uint32).astype(np.uint64)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
-
-
-def round_f16(values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(np.float16).astype(np.float32)
-
-
-PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16}
-UNPACK = {"float32": unpack, "float16": unpack, "bfloat16": unpack_bf16}
-ROUND = {"float32": lambda values: values, "float16": round_f16, "bfloat16": round_bf16}
+    def read_blocks(self, name: str) -> tuple[str, NDArray[Any]]:
+        """Name of the block format and uint8 (rows, bytes of a row)."""
+        ...
 
 
 class Weights:
@@ -114,10 +44,13 @@ class Weights:
         self._arrays: dict[tuple[Parts, str], NDArray[Any]] = {}
 
     def panels(self, parts: Parts, shape: tuple[int, ...], dtype: str = "float32") -> NDArray[Any]:
-        """Matmul weight (D, N) or (D, N, taps) as panels in the order that kernels of ``dtype`` read, zero padded."""
+        """Matmul weight (D, N) or (D, N, taps) as zero padded panels, in the order kernels of ``dtype`` read."""
         key = (parts, dtype)
         if key not in self._panels:
-            self._panels[key] = PACK[dtype](self._stacked(parts, shape))
+            if dtype in PACK:
+                self._panels[key] = PACK[dtype](self._stacked(parts, shape))
+            else:
+                self._panels[key] = pack_codes(self._codes(parts, dtype))
         return self._panels[key]
 
     def table(self, parts: Parts, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -136,10 +69,16 @@ class Weights:
             return self._tables[parts][..., : shape[-1]][: shape[0]]
         key = (parts, dtype)
         if key in self._panels:
-            rows = UNPACK[dtype](self._panels[key])[: shape[0]]
+            packed = self._panels[key]
+            rows = UNPACK[dtype](packed) if dtype in UNPACK else unpack_codes(packed, *panel_shape(dtype))
+            rows = rows[: shape[0]]
         else:
             if key not in self._arrays:
-                self._arrays[key] = ROUND[dtype](np.array(self._stacked(parts, shape), np.float32))
+                if dtype in ROUND:
+                    made = ROUND[dtype](np.array(self._stacked(parts, shape), np.float32))
+                else:
+                    made = self._codes(parts, dtype).values()
+                self._arrays[key] = made
             rows = self._arrays[key][: shape[0]]
         return rows if len(shape) < 3 else rows.reshape(shape[0], shape[2], shape[1]).swapaxes(1, 2)
 
@@ -148,6 +87,28 @@ class Weights:
         """Memory held by packed parameters."""
         held = [*self._panels.values(), *self._tables.values(), *self._arrays.values()]
         return sum(array.nbytes for array in held)
+
+    def _codes(self, parts: Parts, dtype: str) -> Codes:
+        """Quantised rows: those of the checkpoint, or float ones quantised for ``int8``."""
+        pieces = []
+        for part in parts:
+            assert isinstance(part, str), "weights are stacked from tensors; only a bias has zero rows"
+            if dtype == "int8":
+                values = np.ascontiguousarray(self._source.read(part), np.float32)
+                pieces.append(codes_of(quantize(values, INT8_AS), INT8_AS))
+            else:
+                kind, blocks = self._source.read_blocks(part)  # type: ignore[attr-defined]
+                pieces.append(codes_of(blocks, kind))
+        first = pieces[0]
+        minima = None if first.minima is None else np.concatenate([piece.minima for piece in pieces])
+        return Codes(
+            np.concatenate([piece.codes for piece in pieces]),
+            np.concatenate([piece.scales for piece in pieces]),
+            minima,
+            first.bits,
+            first.size,
+            first.zero,
+        )
 
     def _read(self, parts: Parts, shape: tuple[int, ...]) -> NDArray[Any]:
         if len(parts) == 1 and isinstance(parts[0], str):
@@ -162,3 +123,9 @@ class Weights:
         """Rows; a convolution's taps come before its channels, as the matmul walks them."""
         array = self._read(parts, shape)
         return array.transpose(0, 2, 1).reshape(shape[0], -1) if len(shape) == 3 else array
+
+
+def panel_shape(dtype: str) -> tuple[int, int, int | None]:
+    """Bits of a code as panels keep it, steps of K in a block, zero point (None: minima), of a quantised dtype."""
+    bits, size, zero = CODE_SHAPES[INT8_AS if dtype == "int8" else dtype]
+    return (4 if bits <= 4 else 5 if bits == 5 else 8), size, zero

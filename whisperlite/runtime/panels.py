@@ -1,0 +1,148 @@
+"""Parameters in the order that kernels read: panels of 32 columns, and back.
+
+In: rows, or codes of quantised rows. Out: panels. Knows nothing of: names, checkpoints, ops.
+
+The layouts are those of ``kernels/tiles`` and ``kernels/blocks``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisperlite.quant import Codes
+
+PANEL = 32
+ALIGNMENT = 64
+
+
+def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+    """Uninitialised array whose first byte lies on a cache line."""
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(n_bytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def pack_f32(rows: NDArray[Any]) -> NDArray[Any]:
+    """(D, K) to float32 panels (ceil(D/32), K, 32)."""
+    return _transposed_by_panels(np.ascontiguousarray(rows, np.float32))
+
+
+def pack_f16(rows: NDArray[Any]) -> NDArray[Any]:
+    """(D, K) to float16 panels (ceil(D/32), K, 32)."""
+    n_out, n_in = rows.shape
+    packed = aligned((-(-n_out // PANEL), n_in, PANEL), np.float16)
+    whole = n_out // PANEL
+    packed[:whole] = rows[: whole * PANEL].reshape(whole, PANEL, n_in).swapaxes(1, 2)
+    if whole * PANEL < n_out:
+        packed[whole] = 0
+        packed[whole, :, : n_out - whole * PANEL] = rows[whole * PANEL :].T
+    return packed
+
+
+def pack_bf16(rows: NDArray[Any]) -> NDArray[Any]:
+    """(D, K) to bf16 panels (ceil(D/32), K/2, 32), each element two bf16 of neighbouring K; K is even."""
+    from whisperlite.kernels.halves import rows_to_bf16
+
+    source = np.ascontiguousarray(rows, np.float32)
+    n_out, n_in = source.shape
+    halves = np.empty((n_out, n_in), np.uint16)
+    rows_to_bf16(
+        source=source.ctypes.data, lds=4 * n_in, n_rows=n_out, n_in=n_in, out=halves.ctypes.data, ldo=2 * n_in
+    )
+    return _transposed_by_panels(halves.view(np.uint32))
+
+
+def _transposed_by_panels(rows: NDArray[Any]) -> NDArray[Any]:
+    """(D, K) of 32-bit elements to (ceil(D/32), K, 32), zero padded."""
+    from whisperlite.kernels.packing import pack_weight_f32
+
+    packed = aligned((-(-rows.shape[0] // PANEL), rows.shape[1], PANEL), rows.dtype)
+    pack_weight_f32(
+        source=rows.ctypes.data,
+        lds=rows.strides[0],
+        n_rows=rows.shape[0],
+        n_in=rows.shape[1],
+        panels=packed.ctypes.data,
+    )
+    return packed
+
+
+def unpack(panels: NDArray[Any]) -> NDArray[Any]:
+    """(P, K, 32) to (32 P, K) float32."""
+    return panels.swapaxes(1, 2).reshape(-1, panels.shape[1]).astype(np.float32)
+
+
+def unpack_bf16(panels: NDArray[Any]) -> NDArray[Any]:
+    """(P, K/2, 32) pairs to (32 P, K) float32."""
+    pairs = np.ascontiguousarray(panels.swapaxes(1, 2)).view(np.uint16)  # (P, 32, K)
+    return (pairs.reshape(-1, pairs.shape[2]).astype(np.uint32) << 16).view(np.float32)
+
+
+def round_bf16(values: NDArray[Any]) -> NDArray[Any]:
+    """Float32 rounded to bf16, to nearest even."""
+    bits = values.view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
+
+
+def round_f16(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(np.float16).astype(np.float32)
+
+
+def pack_codes(codes: Codes) -> NDArray[Any]:
+    """Quantised rows (D, K) to block panels, uint8 (ceil(D/32), K/size, bytes of a block)."""
+    n_out, n_in = codes.codes.shape
+    n_panels, n_blocks, size = -(-n_out // PANEL), n_in // codes.size, codes.size
+    missing = n_panels * PANEL - n_out
+
+    def by_panels(array: NDArray[Any], *inner: int) -> NDArray[Any]:
+        """(D, ..) to (P, 32, n_blocks, ..), zero padded."""
+        padded = np.pad(array, ((0, missing), (0, 0))) if missing else array
+        return padded.reshape(n_panels, PANEL, n_blocks, *inner)
+
+    heads = [codes.scales] if codes.minima is None else [codes.scales, codes.minima]
+    pieces = [np.ascontiguousarray(by_panels(head).swapaxes(1, 2), np.float16).view(np.uint8) for head in heads]
+    if codes.bits > 5:
+        quads = by_panels(codes.codes, size // 4, 4).transpose(0, 2, 3, 1, 4)
+    else:
+        words = by_panels(codes.codes & 15, size // 8, 2, 4)
+        quads = (words[..., 0, :] | (words[..., 1, :] << 4)).transpose(0, 2, 3, 1, 4)
+    pieces.append(np.ascontiguousarray(quads).reshape(n_panels, n_blocks, -1))
+    if codes.bits == 5:
+        high = np.packbits(codes.codes >> 4, axis=1, bitorder="little").reshape(n_out, -1)
+        pieces.append(np.ascontiguousarray(by_panels(high, 4).swapaxes(1, 2)).reshape(n_panels, n_blocks, -1))
+    n_bytes = sum(piece.shape[2] for piece in pieces)
+    packed = aligned((n_panels, n_blocks, n_bytes), np.uint8)
+    np.concatenate(pieces, axis=2, out=packed)
+    return packed
+
+
+def unpack_codes(panels: NDArray[Any], bits: int, size: int, zero: int | None) -> NDArray[Any]:
+    """Block panels to (32 P, K) float32; ``zero`` None means minima of their own."""
+    n_panels, n_blocks, _ = panels.shape
+    n_heads = 2 if zero is None else 1
+    heads = np.ascontiguousarray(panels[:, :, : 2 * PANEL * n_heads]).view(np.float16)
+    heads = heads.reshape(n_panels, n_blocks, n_heads, PANEL).astype(np.float32)
+    raw = panels[:, :, 2 * PANEL * n_heads :]
+    if bits == 8:
+        codes = raw.reshape(n_panels, n_blocks, size // 4, PANEL, 4).transpose(0, 3, 1, 2, 4)
+    else:
+        n_bytes = size // 2 * PANEL
+        halves = raw[:, :, :n_bytes].reshape(n_panels, n_blocks, size // 8, PANEL, 4).transpose(0, 3, 1, 2, 4)
+        codes = np.stack([halves & 15, halves >> 4], axis=-2)
+        if bits == 5:
+            words = raw[:, :, n_bytes:].reshape(n_panels, n_blocks, PANEL, 4).swapaxes(1, 2)
+            high = np.unpackbits(np.ascontiguousarray(words), axis=-1, bitorder="little")
+            codes = codes | (high << 4).reshape(codes.shape)
+    codes = codes.reshape(n_panels, PANEL, n_blocks, size).astype(np.float32)
+    scales = heads[:, :, 0].swapaxes(1, 2)[..., None]
+    minima = heads[:, :, 1].swapaxes(1, 2)[..., None] if zero is None else scales * np.float32(-zero)
+    return (codes * scales + minima).reshape(n_panels * PANEL, -1)
+
+
+PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16}
+UNPACK = {"float32": unpack, "float16": unpack, "bfloat16": unpack_bf16}
+ROUND = {"float32": lambda values: values, "float16": round_f16, "bfloat16": round_bf16}
