@@ -262,7 +262,7 @@ def test_close_releases_the_mapping(tmp_path):
     [
         (b"", "is empty"),
         (b"hello, this is text", "is not a model file"),
-        (b"lmgg" + bytes(100), "is a ggml file; those are not read yet"),
+        (b"GGUF" + bytes(100), "is a ggml file, but not of whisper.cpp's kind"),
         (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "torch's format from before 1.6"),
         (b"PK\x03\x04" + bytes(50), "is a damaged zip archive"),
         (b"\xff\x00\x00\x00\x00\x00\x00\x00{}", "It is cut short"),
@@ -279,8 +279,9 @@ def test_files_that_are_no_model(tmp_path, content, words):
 def test_folders_that_are_no_model(tmp_path):
     refused(tmp_path / "nowhere", "does not exist")
     refused(tmp_path, "has no model.safetensors")
-    (tmp_path / "model.bin").touch()
-    refused(tmp_path, "CTranslate2")
+    (tmp_path / "model.bin").write_bytes(b"hello, this is text")
+    refused(tmp_path, "is not a model file")
+    (tmp_path / "model.bin").unlink()
     tiny.write_hf(tmp_path, ARRAYS, {"model_type": "bert"})
     refused(tmp_path, "config.json has model_type 'bert'")
     (tmp_path / "config.json").write_text("{")

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from whisperlite.checkpoint.checkpoint import Checkpoint
+from whisperlite.checkpoint.ctranslate2 import looks_like_ctranslate2, open_ctranslate2
 from whisperlite.checkpoint.dims import Dims
+from whisperlite.checkpoint.ggml import looks_like_ggml, open_ggml
 from whisperlite.checkpoint.names import openai_name
 from whisperlite.checkpoint.safetensors import looks_like_safetensors, safetensors_sources
 from whisperlite.checkpoint.source import MappedFile, TensorSource
@@ -23,20 +25,21 @@ from whisperlite.trace import debug
 Sources = dict[str, TensorSource]
 
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-_FORMATS = "an HF folder, a .safetensors file or an OpenAI .pt"
+_FORMATS = "an HF folder, a .safetensors file, an OpenAI .pt, a ggml .bin or a CTranslate2 folder"
 _MAX_JSON_BYTES = 64 << 20
-_GGML_MAGICS = (b"lmgg", b"GGUF", b"fmgg", b"tjgg")
+_OTHER_GGML_MAGICS = (b"GGUF", b"fmgg", b"tjgg", b"ggml")
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open an HF folder, a single ``.safetensors`` file or an OpenAI ``.pt`` file, chosen by content.
+    """Open an HF folder, a ``.safetensors``, OpenAI ``.pt`` or ggml file, or a CTranslate2 folder, by content.
 
     Tensors are memory-mapped and read when asked for. Nothing in the file is executed.
 
     Parameters
     ----------
     path
-        A folder with ``config.json`` and ``model.safetensors`` (or an index and shards), or a file.
+        A folder with ``config.json`` and ``model.safetensors`` (or an index and shards) or CTranslate2's
+        ``model.bin``, or a file.
 
     Raises
     ------
@@ -58,6 +61,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     try:
         for shard in paths:
             files.append(MappedFile(shard))
+        head = files[0].bytes_at(0, 32)
+        if looks_like_ggml(head):
+            return open_ggml(path, files[0])
+        if looks_like_ctranslate2(head):
+            config_path = files[0].path.parent / "config.json"
+            return open_ctranslate2(path, files[0], _read_json(config_path) if config_path.is_file() else {})
         return _open_files(path, files)
     except BaseException:
         for file in files:
@@ -97,8 +106,8 @@ def _read_file(file: MappedFile) -> tuple[Sources, Dims | None]:
         return _read_torch(file)
     if looks_like_safetensors(head):
         return safetensors_sources(file), None
-    if head[:4] in _GGML_MAGICS:
-        raise CheckpointError(f"{file.path} is a ggml file; those are not read yet. Give {_FORMATS}.")
+    if head[:4] in _OTHER_GGML_MAGICS:
+        raise CheckpointError(f"{file.path} is a ggml file, but not of whisper.cpp's kind; give {_FORMATS}.")
     if head.startswith(b"\x80\x02\x8a\x0a"):
         raise CheckpointError(
             f"{file.path} is in torch's format from before 1.6; torch.load and torch.save it once with a newer one."
@@ -135,8 +144,8 @@ def _weights_of_folder(folder: Path) -> tuple[Path, ...]:
             return (folder / name,)
         if (folder / f"{name}.index.json").is_file():
             return _shards(folder / f"{name}.index.json")
-    if (folder / "model.bin").is_file():
-        raise CheckpointError(f"{folder} is a CTranslate2 model, of faster-whisper; give {_FORMATS}.")
+    if (folder / "model.bin").is_file():  # CTranslate2's
+        return (folder / "model.bin",)
     debug(1, f"{folder} holds {sorted(entry.name for entry in folder.iterdir())[:20]}")
     raise CheckpointError(f"{folder} has no model.safetensors; give {_FORMATS}.")
 
