@@ -108,5 +108,20 @@ def decoder(n_layer: int = 1) -> Graph:
     return graph
 
 
+def recurrent(n_layer: int = 1) -> Graph:
+    """A speech detector: frames (T, 1, D) and a state (1, 2D) to one value for each, and the states."""
+    graph = Graph()
+    x = graph.input("spectra", Fact(FLOAT32, (T, 1, 2 * D)))
+    x = graph.add("magnitude", [x])
+    for i in range(n_layer):
+        gates = linear(graph, f"{i}.gates", x, D, 4 * D)
+        state = graph.input(f"state.{i}", Fact(FLOAT32, (1, 2 * D)))
+        states = graph.add("lstm", [gates, weight(graph, f"{i}.recurrent", 4 * D, D), state])
+        graph.output(f"states.{i}", states)
+        x = graph.add("relu", [graph.add("columns", [states], start=0, stop=D)])
+    graph.output("speech", graph.add("sigmoid", [linear(graph, "decoder", x, D, 1)]))
+    return graph
+
+
 SIZES = {"B": 2, "T": 37, "U": 3, "A": 1, "R": 4}
-MODELS = {"encoder": encoder, "cross_kv": cross_kv, "decoder": decoder}
+MODELS = {"encoder": encoder, "cross_kv": cross_kv, "decoder": decoder, "recurrent": recurrent}

@@ -117,6 +117,26 @@ def _layer_norm(attrs: dict, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray)
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + attrs["eps"]) * gamma + beta
 
 
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _magnitude(attrs: dict, x: np.ndarray) -> np.ndarray:
+    real, imaginary = np.split(x, 2, axis=-1)
+    return np.hypot(real, imaginary)
+
+
+def _lstm(attrs: dict, gates: np.ndarray, weight: np.ndarray, state: np.ndarray) -> np.ndarray:
+    hidden, cell = np.split(state, 2, axis=-1)
+    states = []
+    for step in gates:
+        i, f, g, o = np.split(step + hidden @ weight.T, 4, axis=-1)
+        cell = _sigmoid(f) * cell + _sigmoid(i) * np.tanh(g)
+        hidden = _sigmoid(o) * np.tanh(cell)
+        states.append(np.concatenate([hidden, cell], axis=-1))
+    return np.stack(states)
+
+
 def _softmax(scores: np.ndarray) -> np.ndarray:
     exponentials = np.exp(scores - scores.max(-1, keepdims=True))
     return exponentials / exponentials.sum(-1, keepdims=True)
@@ -210,6 +230,10 @@ OPS: dict[str, Callable[..., np.ndarray]] = {
     "conv1d": _conv1d,
     "linear": _linear,
     "gelu": lambda attrs, x: _gelu(x),
+    "relu": lambda attrs, x: np.maximum(x, 0),
+    "sigmoid": lambda attrs, x: _sigmoid(x),
+    "magnitude": _magnitude,
+    "lstm": _lstm,
     "add": lambda attrs, x, y: x + y,
     "layer_norm": _layer_norm,
     "attention": _attention,

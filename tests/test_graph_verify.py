@@ -37,7 +37,14 @@ class Bench:
 
 
 REFUSALS: dict[str, Callable[[Bench], object]] = {
-    r"op 'relu' is unknown; use one of columns": lambda b: b.add("relu", b.f32(2)),
+    r"op 'swish' is unknown; use one of columns": lambda b: b.add("swish", b.f32(2)),
+    r"slot 'x': expected a last axis that is an even int, given 5": lambda b: b.add("magnitude", b.f32(B, 5)),
+    r"slot 'weight': expected four rows for each of its H=4 columns": lambda b: b.add(
+        "lstm", b.f32(T, B, 12), b.f32(12, 4), b.f32(B, 8)
+    ),
+    r"slot 'state': expected \(B, 8\), given float32 \(B, 4\)": lambda b: b.add(
+        "lstm", b.f32(T, B, 16), b.f32(16, 4), b.f32(B, 4)
+    ),
     r"\(gelu\), attribute 'exact': unknown; expected none": lambda b: b.add("gelu", b.f32(2), exact=True),
     r"attribute 'n_head': expected int, given none": lambda b: b.add("pack_keys", b.f32(B, T, 4)),
     r"attribute 'n_head': expected int of 1 or more, given 0": lambda b: b.add(

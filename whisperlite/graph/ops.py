@@ -123,6 +123,20 @@ def _linear_frames(dims: Dims, attrs: Attrs) -> Size:
     return (dims["F"] - attrs["taps"]) // attrs["stride"] + 1 + 2 * attrs["pad"]
 
 
+def _half(dims: Dims, attrs: Attrs) -> Size:
+    width = dims["N"]
+    if not isinstance(width, int) or width % 2:
+        raise RefusalError("x", "a last axis that is an even int", width)
+    return width // 2
+
+
+def _check_gates(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> None:
+    if dims["G"] != 4 * dims["H"]:
+        raise RefusalError("weight", f"four rows for each of its H={dims['H']} columns", facts[1])
+    if dims["S"] != 2 * dims["H"]:
+        raise RefusalError("state", f"(B, {2 * dims['H']})", facts[2])
+
+
 def is_framed(attrs: Attrs) -> bool:
     """Whether a linear with these attributes works on frames (B, F, N) rather than on any rows (.., N)."""
     return bool(attrs["taps"] > 1 or attrs["stride"] > 1 or attrs["pad"])
@@ -228,6 +242,14 @@ OPS: Mapping[str, Op] = MappingProxyType(
             check=_check_linear,
         ),
         "gelu": Op(slots=(Slot("x", ".."),), result=".."),
+        "relu": Op(slots=(Slot("x", ".."),), result=".."),
+        "sigmoid": Op(slots=(Slot("x", ".."),), result=".."),
+        "magnitude": Op(slots=(Slot("x", ".. N"),), result=".. half", derived={"half": _half}),
+        "lstm": Op(
+            slots=(Slot("gates", "T B G"), Slot("weight", "G H"), Slot("state", "B S")),
+            result="T B S",
+            check=_check_gates,
+        ),
         "add": Op(slots=(Slot("x", ".."), Slot("y", "*")), result="..", check=_check_add),
         "layer_norm": Op(
             slots=(Slot("x", ".. D"), Slot("gamma", "D"), Slot("beta", "D")),

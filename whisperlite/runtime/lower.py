@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import Buffer, NodeId, Plan
-from whisperlite.kernels import attention, blocks, halves, matmul, packing, rows
+from whisperlite.kernels import attention, blocks, halves, lstm, matmul, packing, rows
 from whisperlite.kernels.registry import Kernel
 from whisperlite.runtime.weights import Weights, panel_shape
 
@@ -281,19 +281,49 @@ def lower_layer_norm(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list
     return [Call(node, rows.layer_norm_f32, arguments, 8 * n_rows * shape[-1], 8 * n_rows * shape[-1])]
 
 
-def lower_gelu(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
-    (x,) = low.plan.graph[node].inputs
-    shape = low.buffer(node).shape
-    n_rows = n_rows_of(shape)
+def _lower_rows(kernel: Kernel) -> Callable[[Lowering, NodeId, dict[str, Any]], list[Call]]:
+    """Ops that make a row of one row."""
+
+    def lower(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
+        (x,) = low.plan.graph[node].inputs
+        shape = low.buffer(node).shape
+        n_rows = n_rows_of(shape)
+        arguments: dict[str, int | Ref] = {
+            "x": low.pointer(x),
+            "ldx": low.stride(x),
+            "n_rows": n_rows,
+            "n_cols": shape[-1],
+            "out": low.pointer(node),
+            "ldo": low.stride(node),
+        }
+        return [Call(node, kernel, arguments, 8 * n_rows * shape[-1], 8 * n_rows * shape[-1])]
+
+    return lower
+
+
+def lower_lstm(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
+    gates, weight, state = low.plan.graph[node].inputs
+    given, target = low.buffer(gates), low.buffer(node)
+    n_steps, n_batch, n_gates = given.shape
+    scratch = lstm.lstm_scratch_bytes(n_gates // 4)
     arguments: dict[str, int | Ref] = {
-        "x": low.pointer(x),
-        "ldx": low.stride(x),
-        "n_rows": n_rows,
-        "n_cols": shape[-1],
+        "gates": low.pointer(gates),
+        "gates_step": given.strides[0],
+        "ldg": given.strides[1],
+        "n_steps": n_steps,
+        "n_batch": n_batch,
+        "n_hidden": n_gates // 4,
+        "panels": low.panels(weight),
+        "state": low.pointer(state),
+        "lds": low.stride(state),
         "out": low.pointer(node),
-        "ldo": low.stride(node),
+        "out_step": target.strides[0],
+        "ldo": target.strides[1],
+        "scratch": Ref((SCRATCH, ""), 0),
+        "scratch_bytes": scratch,
     }
-    return [Call(node, rows.gelu_f32, arguments, 8 * n_rows * shape[-1], 8 * n_rows * shape[-1])]
+    flops = n_steps * n_batch * n_gates * n_gates // 2
+    return [Call(node, lstm.lstm_f32, arguments, flops, 2 * flops, scratch)]
 
 
 def lower_add(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
@@ -529,7 +559,11 @@ def lower_select_rows(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> lis
 LOWER: dict[str, Callable[[Lowering, NodeId, dict[str, Any]], list[Call]]] = {
     "linear": lower_linear,
     "layer_norm": lower_layer_norm,
-    "gelu": lower_gelu,
+    "gelu": _lower_rows(rows.gelu_f32),
+    "relu": _lower_rows(lstm.relu_f32),
+    "sigmoid": _lower_rows(lstm.sigmoid_f32),
+    "magnitude": _lower_rows(lstm.magnitude_f32),
+    "lstm": lower_lstm,
     "add": lower_add,
     "pad_frames": lower_pad_frames,
     "transpose_frames": lower_transpose_frames,

@@ -93,6 +93,37 @@ def gelu(x: Array, *, out: Array) -> None:
     out[...] = gelu_of(x)
 
 
+def relu(x: Array, *, out: Array) -> None:
+    np.maximum(x, 0, out=out)
+
+
+def logistic(x: Array) -> Array:
+    """``1 / (1 + e**-x)``."""
+    return np.float32(1) / (np.float32(1) + np.exp(-np.maximum(x, np.float32(-88))))
+
+
+def sigmoid(x: Array, *, out: Array) -> None:
+    out[...] = logistic(x)
+
+
+def magnitude(x: Array, *, out: Array) -> None:
+    """Real parts, then as many imaginary ones."""
+    half = x.shape[-1] // 2
+    out[...] = np.sqrt(x[..., :half] ** 2 + x[..., half:] ** 2)
+
+
+def lstm(gates: Array, weight: Array, state: Array, *, out: Array) -> None:
+    """Hidden and cell state after each step; gates: what the input adds to input, forget, cell and output gate."""
+    n_hidden = weight.shape[1]
+    for t, given in enumerate(gates):
+        hidden, cell = state[:, :n_hidden], state[:, n_hidden:]
+        i, f, g, o = np.split(given + hidden @ weight.T, 4, axis=-1)  # (B, H) each
+        cell = logistic(f) * cell + logistic(i) * np.tanh(g)
+        out[t, :, :n_hidden] = logistic(o) * np.tanh(cell)
+        out[t, :, n_hidden:] = cell
+        state = out[t]
+
+
 def add(x: Array, y: Array, *, out: Array) -> None:
     np.add(x, y, out=out)
 
@@ -218,7 +249,8 @@ def select_rows(x: Array, rows: Array, *, out: Array) -> None:
 OPS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
-        linear, conv1d, pad_frames, transpose_frames, gelu, add, layer_norm, attention, pack_keys, pack_values,
-        attention_packed, cross_scores, embed, cache_append, cached_attention, select_rows,
+        linear, conv1d, pad_frames, transpose_frames, gelu, relu, sigmoid, magnitude, lstm, add, layer_norm,
+        attention, pack_keys, pack_values, attention_packed, cross_scores, embed, cache_append, cached_attention,
+        select_rows,
     )
 }  # fmt: skip
