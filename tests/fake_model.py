@@ -61,6 +61,16 @@ class FakeTokenizer:
         language_token = self.all_language_tokens[self.all_language_codes.index(language)]
         self.sot_sequence = (self.sot, language_token, getattr(self, task))
 
+    def with_options(self, language: str, task: str | None = None) -> FakeTokenizer:
+        return FakeTokenizer(language, task or "transcribe")
+
+    @property
+    def vocabulary(self) -> FakeTokenizer:
+        return _VOCABULARY
+
+    def token_bytes(self, token: int) -> bytes:
+        return f" {WORDS[token]}".encode()
+
     def encode(self, text: str) -> list[int]:
         if text == " ":
             return [0]
@@ -71,6 +81,9 @@ class FakeTokenizer:
 
     def ts(self, seconds: float) -> int:
         return self.timestamp_begin + round(seconds / 0.02)
+
+
+_VOCABULARY = FakeTokenizer()
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,10 @@ class FakeCache:
 
     def reorder(self, source_rows: np.ndarray) -> None:
         self.history = [list(self.history[source]) for source in source_rows]
+
+    def forget(self, rows: np.ndarray) -> None:
+        for row in rows:
+            self.history[row].pop()
 
 
 class FakeModel:

@@ -70,7 +70,7 @@ def content(seconds: float) -> Content:
     n_frames = round(seconds * 100)
     mel = np.zeros((80, n_frames + N_FRAMES), np.float32)
     mel[0] = np.arange(n_frames + N_FRAMES)
-    return Content(mel, n_frames)
+    return Content(lambda start, end: mel[:, start:end], n_frames)
 
 
 def starts(words):

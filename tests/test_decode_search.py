@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_model import FLOOR, FakeModel, FakeTokenizer, follow, one_window, sampled_part
 
-from whisperlite.decode import DecodingOptions, compression_ratio, decode, detect_language
+from whisperlite.decode import DecodingOptions, WindowInput, compression_ratio, decode, detect_language
 from whisperlite.decode.choose import log_normaliser, sample, top_k
 from whisperlite.decode.prompt import initial_tokens
 from whisperlite.decode.rank import Candidate, best_candidate
@@ -135,8 +135,10 @@ def test_sampling_repeats_with_the_same_seed_only():
 
 def test_sampling_does_not_depend_on_the_batch():
     model, options = FakeModel(flat), DecodingOptions(language="en", temperature=0.7, without_timestamps=True)
-    batch = decode(model, TOKENIZER, one_window(model, 0, 3), options, keys=[0, 10, 20])
-    [alone] = decode(model, TOKENIZER, one_window(model, 1), options, keys=[10])
+    batch = decode(
+        model, TOKENIZER, one_window(model, 0, 3), options, inputs=[WindowInput(key=key) for key in (0, 10, 20)]
+    )
+    [alone] = decode(model, TOKENIZER, one_window(model, 1), options, inputs=[WindowInput(key=10)])
     assert batch[1] == alone
     assert len({result.tokens for result in batch}) == 3
 

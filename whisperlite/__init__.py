@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from whisperlite.errors import TokenizerError as TokenizerError
     from whisperlite.errors import WhisperliteError as WhisperliteError
     from whisperlite.results import Attempt as Attempt
+    from whisperlite.results import Alternatives as Alternatives
     from whisperlite.results import Segment as Segment
+    from whisperlite.results import Span as Span
     from whisperlite.results import Window as Window
     from whisperlite.results import Word as Word
     from whisperlite.transcribe import Transcript as Transcript
@@ -52,7 +54,9 @@ _HOME = {
     "TokenizerError": "whisperlite.errors",
     "WhisperliteError": "whisperlite.errors",
     "Attempt": "whisperlite.results",
+    "Alternatives": "whisperlite.results",
     "Segment": "whisperlite.results",
+    "Span": "whisperlite.results",
     "Window": "whisperlite.results",
     "Word": "whisperlite.results",
     "Transcript": "whisperlite.transcribe",

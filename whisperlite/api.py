@@ -6,8 +6,8 @@ Knows nothing of: command lines, output files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,25 @@ import numpy as np
 
 from whisperlite.audio import N_FRAMES, AudioSource, load_audio, log_mel_spectrogram, pad_or_trim
 from whisperlite.checkpoint import Dims, open_checkpoint, resolve
-from whisperlite.decode import DecodingOptions, DecodingResult, decode, detect_language
-from whisperlite.errors import OptionError
+from whisperlite.decode import DecodingResult, choose_language, decode, detect_language, make_decoding_options
+from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.model import CrossKV, KVCache, Whisper
-from whisperlite.results import Segment
+from whisperlite.results import Window, Word
 from whisperlite.text import Tokenizer, language_code, load_vocabulary, tokenizer_for
-from whisperlite.transcribe import Transcript, make_options, transcribe_windows
-from whisperlite.transcribe.windows import make_content
+from whisperlite.transcribe import (
+    AlignOptions,
+    LanguageOptions,
+    TranscribeOptions,
+    Transcript,
+    align,
+    make_job,
+    make_options,
+    run_jobs,
+    transcribe_windows,
+)
+from whisperlite.transcribe.jobs import Job
+from whisperlite.transcribe.timing import chosen_heads
+from whisperlite.transcribe.windows import Content, make_content
 
 
 class WhisperModel:
@@ -79,12 +91,22 @@ class WhisperModel:
         audio : path, file object, bytes or ndarray
             See ``whisperlite.load_audio``; an array is mono at 16 kHz.
         **options
-            OpenAI's names: ``language``, ``task``, ``temperature``, ``beam_size``, ``best_of``, ``patience``,
-            ``length_penalty``, ``initial_prompt``, ``carry_initial_prompt``, ``condition_on_previous_text``,
-            ``compression_ratio_threshold``, ``logprob_threshold``, ``no_speech_threshold``,
-            ``clip_timestamps``, ``prefix``, ``suppress_tokens``, ``suppress_blank``, ``without_timestamps``,
-            ``max_initial_timestamp``, ``sample_len``; and ``seed``, ``prompt_reset_on_temperature``,
-            ``verbose`` (True prints each segment).
+            By OpenAI's names where it has them; the records in ``whisperlite.transcribe`` and
+            ``whisperlite.decode`` say what each one means.
+
+            - what is said: ``language``, ``task``, ``initial_prompt``, ``carry_initial_prompt``,
+              ``condition_on_previous_text``, ``prompt_reset_on_temperature``, ``prefix``, ``hotwords``,
+              ``multilingual``, ``language_detection_segments``, ``language_detection_threshold``
+            - search: ``temperature``, ``beam_size``, ``best_of``, ``patience``, ``length_penalty``, ``sample_len``
+              (or ``max_new_tokens``), ``seed``, ``alternatives``
+            - rules: ``suppress_tokens``, ``suppress_blank``, ``suppress_regex``, ``without_timestamps``,
+              ``max_initial_timestamp``, ``repetition_penalty``, ``no_repeat_ngram_size``, ``grammar``,
+              ``grammar_rule``, ``grammar_penalty``, ``logit_filters``
+            - belief: ``compression_ratio_threshold``, ``logprob_threshold``, ``no_speech_threshold``
+            - windows: ``clip_timestamps``, ``audio_ctx``, ``batch_size``
+            - words: ``word_timestamps``, ``prepend_punctuations``, ``append_punctuations``,
+              ``hallucination_silence_threshold``, ``alignment_heads``
+            - ``verbose``: True prints each segment, and what was rejected or left out and why
 
         Returns
         -------
@@ -99,38 +121,180 @@ class WhisperModel:
         """
         verbose = bool(options.pop("verbose", None))
         chosen = make_options(**options)
+        prepared = self._prepare(audio, chosen)
+        job = prepared.job
+        chosen = replace(chosen, decoding=replace(chosen.decoding, language=job.language))
+        windows = transcribe_windows(self._model, job.tokenizer, job.content, chosen, job.head_features)
+        transcript = prepared.transcript(windows)
+        if verbose:
+            _print(transcript)
+        return transcript
+
+    def transcribe_many(
+        self, audios: Iterable[AudioSource], batch_size: int = 8, return_exceptions: bool = False, **options: Any
+    ) -> Iterator[Transcript | WhisperliteError]:
+        """Transcribe many audios, ``batch_size`` of them at a time.
+
+        Their windows are decoded together; each audio keeps its own language, prompt and pace, and its transcript
+        is what ``transcribe`` gives for it alone.
+
+        Parameters
+        ----------
+        audios : iterable
+            As in ``transcribe``; one is read when there is room for it.
+        batch_size : int
+        return_exceptions : bool
+            True yields the error of an audio that cannot be read in its place; False raises it when its turn comes.
+        **options
+            As in ``transcribe``, without ``verbose``.
+
+        Yields
+        ------
+        Transcript
+            In the order of the audios, decoded to the end.
+
+        Raises
+        ------
+        OptionError
+            An option is unknown or cannot be honoured: at once, before the first audio.
+        """
+        if options.get("batch_size", 1) != 1 or isinstance(batch_size, bool) or batch_size < 1:
+            raise OptionError(f"batch_size={batch_size!r}: give an integer of at least 1")
+        chosen = make_options(**options)
+        self.tokenizer(chosen.decoding.language, chosen.decoding.task)  # refuses what the model does not know
+        return self._transcribe_many(audios, batch_size, return_exceptions, chosen)
+
+    def _transcribe_many(
+        self, audios: Iterable[AudioSource], batch_size: int, return_exceptions: bool, chosen: TranscribeOptions
+    ) -> Iterator[Transcript | WhisperliteError]:
+        order: list[_Prepared | WhisperliteError] = []
+        windows: dict[int, list[Window]] = {}
+        ended: set[int] = set()
+
+        def jobs() -> Iterator[Job]:
+            for audio in audios:
+                try:
+                    prepared = self._prepare(audio, chosen)
+                except OptionError:
+                    raise
+                except WhisperliteError as error:
+                    order.append(error)
+                    continue
+                order.append(prepared)
+                windows[id(prepared.job)] = []
+                yield prepared.job
+
+        def ready() -> Iterator[Transcript | WhisperliteError]:
+            while order:
+                first = order[0]
+                if isinstance(first, WhisperliteError):
+                    if not return_exceptions:
+                        raise first
+                    yield first
+                elif id(first.job) in ended:
+                    yield first.transcript(iter(windows.pop(id(first.job))))
+                else:
+                    return
+                del order[0]
+
+        for job, window in run_jobs(self._model, jobs(), chosen, batch_size):
+            if window is None:
+                ended.add(id(job))
+                yield from ready()
+            else:
+                windows[id(job)].append(window)
+        yield from ready()
+
+    def align(
+        self,
+        audio: AudioSource,
+        text: str | Sequence[int],
+        language: str | None = None,
+        task: str | None = None,
+        **options: Any,
+    ) -> tuple[Word, ...]:
+        """Times and probabilities of the words of a text that is known already.
+
+        Parameters
+        ----------
+        audio : path, file object, bytes or ndarray
+            Of any length.
+        text : str or sequence of int
+            What is said in it, from beginning to end; or its tokens.
+        language : str, optional
+            Detected when not given.
+        task : str, optional
+        **options
+            Fields of ``whisperlite.transcribe.AlignOptions``; ``heads`` may be a number of top-most layers.
+
+        Raises
+        ------
+        OptionError
+            An option is unknown or cannot be honoured, or the text does not fit.
+        AudioError
+            The audio cannot be read.
+        """
+        names = AlignOptions.__dataclass_fields__
+        if unknown := set(options) - set(names):
+            raise OptionError(f"{min(unknown)} is not an option of align; give one of {', '.join(names)}")
+        options["heads"] = chosen_heads(self._model, options.get("heads"))
+        prepared = self._prepare(audio, make_options(language=language, task=task or "transcribe"))
+        job = prepared.job
+        return align(self._model, job.tokenizer, job.content, text, AlignOptions(**options))
+
+    def detect_language(
+        self, audio: AudioSource, segments: int = 1, threshold: float | None = 0.5
+    ) -> dict[str, float]:
+        """Probability of each language, the most probable first.
+
+        Parameters
+        ----------
+        audio : path, file object, bytes or ndarray
+        segments : int
+            Most windows of 30 s that are listened to.
+        threshold : float or None
+            A window decides by itself where its most probable language is more probable; where none is, the
+            language that wins the most windows does.
+
+        Raises
+        ------
+        OptionError
+            The model is English-only, or a value is out of range.
+        AudioError
+            The audio cannot be read.
+        """
+        languages = LanguageOptions(segments, threshold)
+        content = make_content(load_audio(audio), self.dims.n_mels)
+        return self._detect(content, self.tokenizer(), languages)[0]
+
+    def _detect(
+        self, content: Content, tokenizer: Tokenizer, options: LanguageOptions
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """Probability of each language, and the features of the first 30 s."""
+        heard: list[np.ndarray] = []
+
+        def windows() -> Iterator[dict[str, float]]:
+            for i in range(options.language_detection_segments):
+                if (mel := content.part(i)) is None:
+                    return
+                heard.append(self.encode(mel[None]))
+                yield detect_language(self._model, tokenizer, self.cross_kv(heard[-1]), 1)[0]
+
+        return choose_language(windows(), options.language_detection_threshold), heard[0]
+
+    def _prepare(self, audio: AudioSource, chosen: TranscribeOptions) -> _Prepared:
+        """Read an audio and find its language."""
         language, task = chosen.decoding.language, chosen.decoding.task
         tokenizer = self.tokenizer(language, task)  # refuses what the model does not know
         content = make_content(load_audio(audio), self.dims.n_mels)
         head, probabilities = None, None
         if language is None and self.is_multilingual:
-            head = self.encode(content.head()[None])
-            [probabilities] = detect_language(self._model, tokenizer, self.cross_kv(head), 1)
+            probabilities, head = self._detect(content, tokenizer, chosen.languages)
             language = next(iter(probabilities))
         language = language_code(language or "en")
         tokenizer = self.tokenizer(language, task)
         chosen = replace(chosen, decoding=replace(chosen.decoding, language=language))
-        windows = transcribe_windows(self._model, tokenizer, content, chosen, head)
-        transcript = Transcript(windows, tokenizer.decode, language, content.duration, probabilities)
-        if verbose:
-            for segment in transcript:
-                _print(segment)
-        return transcript
-
-    def detect_language(self, audio: AudioSource) -> dict[str, float]:
-        """Probability of each language in the first 30 s, the most probable first.
-
-        Raises
-        ------
-        OptionError
-            The model is English-only.
-        AudioError
-            The audio cannot be read.
-        """
-        content = make_content(load_audio(audio), self.dims.n_mels)
-        cross = self.cross_kv(self.encode(content.head()[None]))
-        [probabilities] = detect_language(self._model, self.tokenizer(), cross, 1)
-        return probabilities
+        return _Prepared(make_job(content, chosen, tokenizer, self.dims, head), language, probabilities)
 
     # the stages
 
@@ -216,19 +380,14 @@ class WhisperModel:
         mel : ndarray
             Or audio features (B, T, D) from ``encode``.
         **options
-            Fields of ``whisperlite.DecodingOptions``.
+            Fields of ``whisperlite.DecodingOptions`` and of its ``RuleOptions``.
 
         Raises
         ------
         OptionError
             An option is unknown or cannot be honoured.
         """
-        unknown = set(options) - set(DecodingOptions.__dataclass_fields__)
-        if unknown:
-            raise OptionError(
-                f"{min(unknown)} is not an option; give one of {', '.join(DecodingOptions.__dataclass_fields__)}"
-            )
-        chosen = DecodingOptions(**options)
+        chosen = make_decoding_options(**options)
         if chosen.language is not None:
             chosen = replace(chosen, language=language_code(chosen.language))
         is_mel = mel.ndim == 3 and mel.shape[1:] == (self.dims.n_mels, N_FRAMES)
@@ -239,8 +398,26 @@ class WhisperModel:
         return f"<WhisperModel {self.name} {self._model.compute_type} {self._model.backend}>"
 
 
-def _print(segment: Segment) -> None:
-    from whisperlite.writers import format_timestamp
+@dataclass(frozen=True)
+class _Prepared:
+    """An audio that is ready for the loop."""
 
-    start, end = format_timestamp(segment.start), format_timestamp(segment.end)
-    print(f"[{start} --> {end}] {segment.text}", flush=True)
+    job: Job
+    language: str
+    language_probs: dict[str, float] | None
+
+    def transcript(self, windows: Iterator[Window]) -> Transcript:
+        duration = self.job.content.duration
+        return Transcript(windows, self.job.tokenizer.decode, self.language, duration, self.language_probs)
+
+
+def _print(transcript: Transcript) -> None:
+    from whisperlite.writers import format_timestamp, record_lines
+
+    for window in transcript.iter_windows():
+        for segment in window.segments:
+            if segment.text:
+                start, end = format_timestamp(segment.start), format_timestamp(segment.end)
+                print(f"[{start} --> {end}] {segment.text}", flush=True)
+        for line in record_lines(window):
+            print(line, flush=True)

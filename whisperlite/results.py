@@ -1,6 +1,7 @@
 """What transcription returns: frozen records.
 
-In: nothing. Out: ``Word``, ``Attempt``, ``Segment``, ``Window``. Knows nothing of: how they are made.
+In: nothing. Out: ``Word``, ``Attempt``, ``Alternatives``, ``Segment``, ``Span``, ``Window``.
+Knows nothing of: how they are made.
 Times are seconds from the start of the audio.
 """
 
@@ -36,6 +37,29 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Alternatives:
+    """One position of a transcript.
+
+    Attributes
+    ----------
+    token : int
+        The id taken.
+    logprob : float
+        Its log-probability.
+    entropy : float
+        Of the distribution over all ids, in nats: 0 where one is certain.
+    ids, logprobs : tuple
+        The most probable ids with their log-probabilities, most probable first; masked ids are left out.
+    """
+
+    token: int
+    logprob: float
+    entropy: float
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Segment:
     """A piece of text with its times.
 
@@ -56,6 +80,7 @@ class Segment:
     words : tuple of Word, or None where word times were not asked for.
     attempts : tuple of Attempt
         Every try at this window in order; the last one is the one kept.
+    alternatives : tuple of Alternatives, one for each of ``tokens``; None where they were not asked for.
     """
 
     id: int
@@ -70,6 +95,7 @@ class Segment:
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
     attempts: tuple[Attempt, ...] = ()
+    alternatives: tuple[Alternatives, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The shape of OpenAI's segment dictionary: ``words`` where they were asked for, or nothing was said."""
@@ -92,6 +118,36 @@ class Segment:
         return result
 
 
+TRANSCRIBED = "transcribed"
+NO_TEXT = "no text"
+NO_SPEECH = "no speech"
+IMPROBABLE = "improbable text"
+OUTSIDE_CLIPS = "outside clips"
+SILENT = "silent"
+
+
+@dataclass(frozen=True)
+class Span:
+    """What became of a stretch of the audio.
+
+    Attributes
+    ----------
+    start, end : float
+        Seconds.
+    kind : str
+        ``transcribed``; ``no text``: the model gave timestamps only; ``no speech``: skipped by
+        ``no_speech_threshold``; ``improbable text``: skipped by ``hallucination_silence_threshold``;
+        ``outside clips``: not asked for; ``silent``: left out by voice activity detection.
+    reason : str
+        The rule that decided, with its figures; empty for what was transcribed.
+    """
+
+    start: float
+    end: float
+    kind: str
+    reason: str = ""
+
+
 @dataclass(frozen=True)
 class Window:
     """One window of the audio: what was decoded from it, or why nothing was.
@@ -103,10 +159,19 @@ class Window:
     start, end : float
         Seconds of audio it covers.
     verdict : str
-        ``transcribed``, or ``skipped: `` and the rule with its figures.
+        ``transcribed``, perhaps with what was left out of it and why; or ``no text: `` or ``skipped: `` and the rule
+        with its figures.
     attempts : tuple of Attempt
         Every try in order; the last one is the one kept.
     segments : tuple of Segment
+    next_seek : int
+        Mel frame the next window may begin at: what lies behind it is left to that one.
+    spans : tuple of Span
+        What became of the audio from ``start`` to there.
+    language : str
+        Given, detected for the whole audio or, with ``multilingual``, for this window.
+    language_probs : dict or None
+        Probability of every language, with ``multilingual``.
     """
 
     seek: int
@@ -115,3 +180,7 @@ class Window:
     verdict: str
     attempts: tuple[Attempt, ...]
     segments: tuple[Segment, ...]
+    next_seek: int
+    spans: tuple[Span, ...] = ()
+    language: str = "en"
+    language_probs: dict[str, float] | None = None

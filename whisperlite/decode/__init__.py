@@ -5,8 +5,8 @@ Knows nothing of: files, windows of a long audio, segments.
 """
 
 from whisperlite.decode.fallback import FallbackOptions, decode_with_fallback
-from whisperlite.decode.language import detect_language
-from whisperlite.decode.options import DecodingOptions
+from whisperlite.decode.language import choose_language, detect_language
+from whisperlite.decode.options import DecodingOptions, RuleOptions, WindowInput, make_decoding_options
 from whisperlite.decode.result import DecodingResult, compression_ratio
 from whisperlite.decode.search import decode
 
@@ -14,8 +14,12 @@ __all__ = [
     "DecodingOptions",
     "DecodingResult",
     "FallbackOptions",
+    "RuleOptions",
+    "WindowInput",
+    "choose_language",
     "compression_ratio",
     "decode",
     "decode_with_fallback",
     "detect_language",
+    "make_decoding_options",
 ]

@@ -14,29 +14,7 @@ import numpy as np
 
 from whisperlite.decode.choose import log_normaliser, top_k
 from whisperlite.errors import OptionError
-
-
-@dataclass(frozen=True)
-class Alternatives:
-    """One position of a transcript.
-
-    Attributes
-    ----------
-    token : int
-        The id taken.
-    logprob : float
-        Its log-probability.
-    entropy : float
-        Of the distribution over all ids, in nats: 0 where one is certain.
-    ids, logprobs : tuple
-        The most probable ids with their log-probabilities, most probable first; masked ids are left out.
-    """
-
-    token: int
-    logprob: float
-    entropy: float
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+from whisperlite.results import Alternatives
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,15 @@ class BeamSearch:
         self._finished[audio] += [Candidate(self._beams[source], total) for total, source, _ in ended[:room]]
         return kept
 
+    def close(self, audio: int) -> None:
+        """End the search of a window with what it has."""
+        if self._closed[audio] is None:
+            self._closed[audio] = self._close(audio)
+
+    def closed(self, audio: int) -> bool:
+        """Whether the search of a window has ended."""
+        return self._closed[audio] is not None
+
     def _close(self, audio: int) -> list[Candidate]:
         """Finished beams, topped up with the best live ones where fewer than ``beam_size`` finished."""
         rows = range(audio * self._beam_size, (audio + 1) * self._beam_size)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from whisperlite.decode.options import DecodingOptions, count, number
+from whisperlite.decode.options import DecodingOptions, WindowInput, count, number
 from whisperlite.decode.protocols import DecoderModel, DecoderTokenizer
 from whisperlite.decode.result import DecodingResult
 from whisperlite.decode.search import decode
@@ -75,7 +75,7 @@ def decode_with_fallback(
     fallback: FallbackOptions,
     *,
     cross: Any = None,
-    keys: Sequence[int] | None = None,
+    inputs: Sequence[WindowInput] | None = None,
 ) -> list[Decoded]:
     """Decode windows, each at the first temperature that gives a result to believe, or at the last.
 
@@ -84,7 +84,7 @@ def decode_with_fallback(
     """
     # ref: openai/whisper transcribe.py decode_with_fallback
     n_audio = len(features)
-    keys = [0] * n_audio if keys is None else list(keys)
+    inputs = [WindowInput()] * n_audio if inputs is None else inputs
     attempts: list[list[Attempt]] = [[] for _ in range(n_audio)]
     kept: dict[int, DecodingResult] = {}
     cross = model.cross_kv(features) if cross is None else cross
@@ -97,7 +97,7 @@ def decode_with_fallback(
         tried = waiting
         at_temperature = _at_temperature(options, fallback, temperature)
         results = decode(
-            model, tokenizer, features, at_temperature, cross=cross, keys=[keys[audio] for audio in tried]
+            model, tokenizer, features, at_temperature, cross=cross, inputs=[inputs[audio] for audio in tried]
         )
         waiting = []
         for audio, result in zip(tried, results, strict=True):

@@ -81,6 +81,15 @@ class GreedySearch:
             token = sample(logits, self._temperature, self._randoms[row])
         return token, float(logits[token]) - normaliser
 
+    def close(self, audio: int) -> None:
+        """End the rows of a window as they are."""
+        for row in range(audio * self._n_group, (audio + 1) * self._n_group):
+            self._ended[row] = True
+
+    def closed(self, audio: int) -> bool:
+        """Whether all rows of a window have ended."""
+        return all(self._ended[audio * self._n_group : (audio + 1) * self._n_group])
+
     @property
     def completed(self) -> bool:
         return all(self._ended)

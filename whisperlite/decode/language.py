@@ -1,11 +1,12 @@
 """Which language is spoken in a window.
 
 In: model, tokenizer, cross keys and values of A windows. Out: the probability of every language, per window.
-Knows nothing of: search; thresholds.
+Knows nothing of: search, audio.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -46,3 +47,30 @@ def detect_language(
     spoken /= spoken.sum(axis=-1, keepdims=True)
     codes = tokenizer.all_language_codes
     return [{codes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")} for row in spoken]  # (A, languages)
+
+
+def choose_language(windows: Iterable[dict[str, float]], threshold: float | None) -> dict[str, float]:
+    """The probabilities that decide the language of an audio.
+
+    Parameters
+    ----------
+    windows : iterable of dict
+        Code to probability, most probable first, for each window; no more are asked for than are needed.
+    threshold : float or None
+        The first window whose most probable language is more probable decides; None: the first one decides.
+
+    Returns
+    -------
+    dict
+        Where no window passes the threshold: of the language that most windows have in front (the first such where
+        several have as many), the window that is surest of it.
+    """
+    # ref: SYSTRAN/faster-whisper transcribe.py detect_language
+    votes: dict[str, list[dict[str, float]]] = {}
+    for found in windows:
+        language = next(iter(found))
+        if threshold is None or found[language] > threshold:
+            return found
+        votes.setdefault(language, []).append(found)
+    language = max(votes, key=lambda code: len(votes[code]))
+    return max(votes[language], key=lambda found: found[language])

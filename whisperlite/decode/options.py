@@ -1,18 +1,82 @@
 """Options of decoding one window.
 
-In: values by OpenAI's names. Out: a frozen ``DecodingOptions``, checked.
+In: values by OpenAI's names, and those of faster-whisper and whisper.cpp where OpenAI has none.
+Out: frozen records, checked.
 Knows nothing of: models; what depends on one is checked where the model is known (``prompt.py``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
+from whisperlite.decode.gbnf import Grammar, parse_grammar
 from whisperlite.errors import OptionError
 
 TASKS = ("transcribe", "translate")
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """What is done to the logits beyond OpenAI's rules.
+
+    Attributes
+    ----------
+    repetition_penalty : float
+        Divides the logits of tokens sampled before (CTranslate2); 1 does nothing.
+    no_repeat_ngram_size : int
+        No n-gram of this many tokens comes twice (CTranslate2); 0 sets no limit.
+    suppress_regex : str or None
+        Tokens whose whole text matches are never sampled (whisper.cpp).
+    grammar : str, Grammar or None
+        GBNF that the text of each window follows (whisper.cpp); see ``parse_grammar``.
+    grammar_rule : str
+        The rule of the grammar it starts with.
+    grammar_penalty : float
+        Subtracted from the logits of tokens that lead out of the grammar; ``inf`` allows nothing else.
+    logit_filters : callable, or sequence of them
+        Called first, with logits (B, V) to change and the tokens sampled so far (B, U).
+
+    Raises
+    ------
+    OptionError
+        A value is out of range, or the grammar or the pattern cannot be read.
+    """
+
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    suppress_regex: str | None = None
+    grammar: str | Grammar | None = None
+    grammar_rule: str = "root"
+    grammar_penalty: float = 100.0
+    logit_filters: Sequence[Callable[..., Any]] = ()
+
+    def __post_init__(self) -> None:
+        if callable(self.logit_filters):
+            object.__setattr__(self, "logit_filters", (self.logit_filters,))
+        elif self.logit_filters is None:
+            object.__setattr__(self, "logit_filters", ())
+        else:
+            object.__setattr__(self, "logit_filters", tuple(self.logit_filters))
+        if self.no_repeat_ngram_size not in (None, 0):
+            count("no_repeat_ngram_size", self.no_repeat_ngram_size)
+        if self.suppress_regex is not None:
+            try:
+                re.compile(self.suppress_regex)
+            except (re.error, TypeError) as error:
+                raise OptionError(
+                    f"suppress_regex={self.suppress_regex!r}: {error}; give a regular expression"
+                ) from None
+        self.parsed_grammar()
+
+    def parsed_grammar(self) -> Grammar | None:
+        """The grammar, read."""
+        if isinstance(self.grammar, str):
+            return parse_grammar(self.grammar, self.grammar_rule)
+        return self.grammar
 
 
 @dataclass(frozen=True)
@@ -52,6 +116,12 @@ class DecodingOptions:
         The first timestamp is not later (seconds). None and 0 set no limit.
     seed : int
         Of the random numbers at a temperature above 0: same seed, same result.
+    hotwords : str or None
+        Words to expect, put before the prompt (faster-whisper); with a prefix they are not used.
+    alternatives : int or None
+        Keep the log-probability and the entropy of each token, and this many of the most probable tokens there.
+    rules : RuleOptions
+        Further rules on logits.
 
     Raises
     ------
@@ -74,6 +144,9 @@ class DecodingOptions:
     without_timestamps: bool = False
     max_initial_timestamp: float | None = 1.0
     seed: int = 0
+    hotwords: str | None = None
+    alternatives: int | None = None
+    rules: RuleOptions = field(default_factory=RuleOptions)
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -85,6 +158,8 @@ class DecodingOptions:
         number("max_initial_timestamp", self.max_initial_timestamp, low=0.0)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(f"seed={self.seed!r}: give an integer that is not negative")
+        if self.hotwords is not None and not isinstance(self.hotwords, str):
+            raise OptionError(f"hotwords={self.hotwords!r}: give text")
         self._check_search()
         object.__setattr__(self, "suppress_tokens", self._suppressed_ids())
 
@@ -122,6 +197,52 @@ class DecodingOptions:
             raise OptionError(
                 f"suppress_tokens={given!r}: give token ids, as a list or separated by commas"
             ) from None
+
+
+@dataclass(frozen=True)
+class WindowInput:
+    """What one of the windows decoded together is told that the others are not.
+
+    Attributes
+    ----------
+    prompt : str, sequence of int, or None
+        None is the options' prompt.
+    language : str or None
+        None is the options' language.
+    key : int
+        Mixed into the seed: windows with different keys draw different random numbers.
+    """
+
+    prompt: str | Sequence[int] | None = None
+    language: str | None = None
+    key: int = 0
+
+
+RULE_NAMES = tuple(item.name for item in fields(RuleOptions))
+DECODING_NAMES = tuple(item.name for item in fields(DecodingOptions) if item.name != "rules")
+
+
+def make_decoding_options(**given: Any) -> DecodingOptions:
+    """Options from flat names, those of ``RuleOptions`` among them. ``max_new_tokens`` is ``sample_len``.
+
+    Raises
+    ------
+    OptionError
+        A name is unknown, or a value cannot be honoured.
+    """
+    if (most := given.pop("max_new_tokens", None)) is not None:
+        if given.get("sample_len", most) not in (None, most):
+            raise OptionError(f"max_new_tokens={most} with sample_len={given['sample_len']}: give one of them")
+        given["sample_len"] = most
+    rules = {name: given.pop(name) for name in RULE_NAMES if name in given}
+    if unknown := set(given) - {*DECODING_NAMES, "rules"}:
+        names = ", ".join((*DECODING_NAMES, *RULE_NAMES))
+        raise OptionError(f"{min(unknown)} is not an option; give one of {names}")
+    if rules:
+        if "rules" in given:
+            raise OptionError(f"rules=RuleOptions(...) with {min(rules)}: give one of them")
+        given["rules"] = RuleOptions(**rules)
+    return DecodingOptions(**given)
 
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisperlite.decode.options import DecodingOptions
+from whisperlite.decode.penalties import hotword_tokens
 from whisperlite.decode.protocols import DecoderTokenizer
 from whisperlite.errors import OptionError
 
@@ -32,11 +33,17 @@ class InitialTokens:
     sample_len: int
 
 
-def initial_tokens(tokenizer: DecoderTokenizer, options: DecodingOptions, n_text_ctx: int) -> InitialTokens:
+def initial_tokens(
+    tokenizer: DecoderTokenizer,
+    options: DecodingOptions,
+    n_text_ctx: int,
+    prompt: str | Sequence[int] | None = None,
+) -> InitialTokens:
     """Put the context of a window together.
 
-    A prompt keeps its last ``n_text_ctx // 2 - 1`` tokens. A prefix keeps its last
-    ``n_text_ctx // 2 - sample_len``, and all of them where that is not positive.
+    A prompt keeps its last ``n_text_ctx // 2 - 1`` tokens, less those of hotwords, which come before it. A prefix
+    keeps its last ``n_text_ctx // 2 - sample_len``, and all of them where that is not positive. ``prompt`` is used
+    instead of the options'.
 
     Raises
     ------
@@ -53,9 +60,13 @@ def initial_tokens(tokenizer: DecoderTokenizer, options: DecodingOptions, n_text
         prefix = _tokens("prefix", options.prefix, tokenizer)
         max_prefix_len = half - sample_len
         tokens += prefix[-max_prefix_len:] if max_prefix_len > 0 else prefix
-    if options.prompt:
-        prompt = _tokens("prompt", options.prompt, tokenizer)
-        tokens = [tokenizer.sot_prev, *prompt[-(half - 1) :], *tokens]
+    prompt = options.prompt if prompt is None else prompt
+    # ref: SYSTRAN/faster-whisper transcribe.py get_prompt; there hotwords and a long prompt may overflow together.
+    before = hotword_tokens(tokenizer, options.hotwords, n_text_ctx, options.prefix)
+    if prompt and (room := half - 1 - len(before)):
+        before += _tokens("prompt", prompt, tokenizer)[-room:]
+    if before:
+        tokens = [tokenizer.sot_prev, *before, *tokens]
     if len(tokens) > n_text_ctx:
         raise OptionError(
             f"prompt and prefix make {len(tokens)} tokens; the model holds {n_text_ctx}; shorten the prefix"

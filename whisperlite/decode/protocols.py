@@ -30,6 +30,8 @@ class Cache(Protocol):
 
     def reorder(self, source_rows: np.ndarray) -> None: ...
 
+    def forget(self, rows: np.ndarray) -> None: ...
+
 
 class DecoderModel(Protocol):
     """A Whisper model as decoding sees it. Shapes: B rows, A audios, U tokens, V vocabulary."""
@@ -68,6 +70,8 @@ class DecoderModel(Protocol):
 class DecoderTokenizer(Protocol):
     """A tokenizer bound to a language and a task, in OpenAI's terms."""
 
+    @property
+    def vocabulary(self) -> Any: ...
     @property
     def eot(self) -> int: ...
     @property

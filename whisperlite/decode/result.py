@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from whisperlite.decode.options import DecodingOptions
+from whisperlite.results import Alternatives
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class DecodingResult:
         Bytes of the text over bytes of its zlib form: high where the text repeats itself.
     options : DecodingOptions
         What it was decoded with.
+    alternatives : tuple of Alternatives, or None where they were not asked for
+        One for each token and one for the end token; that one is missing where the text was cut at its greatest
+        length.
     """
 
     language: str
@@ -47,6 +51,7 @@ class DecodingResult:
     temperature: float
     compression_ratio: float
     options: DecodingOptions
+    alternatives: tuple[Alternatives, ...] | None = None
 
 
 def compression_ratio(text: str) -> float:

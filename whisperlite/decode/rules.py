@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from whisperlite.decode.grammar import GrammarRule, token_matcher
 from whisperlite.decode.options import DecodingOptions
+from whisperlite.decode.penalties import NoRepeatNgram, RepetitionPenalty, SuppressRegex, UserFilter
 from whisperlite.decode.prompt import suppressed_tokens
 from whisperlite.decode.protocols import DecoderTokenizer, ModelDims
 from whisperlite.errors import OptionError
@@ -102,9 +104,16 @@ def make_rules(tokenizer: DecoderTokenizer, options: DecodingOptions, dims: Mode
     OptionError
         An id to suppress is not in the vocabulary.
     """
-    rules: list[Rule] = []
+    more = options.rules
+    rules: list[Rule] = [UserFilter(function) for function in more.logit_filters]
+    if more.repetition_penalty != 1:
+        rules.append(RepetitionPenalty(more.repetition_penalty))
+    if more.no_repeat_ngram_size:
+        rules.append(NoRepeatNgram(more.no_repeat_ngram_size))
     if options.suppress_blank:
         rules.append(SuppressBlank(tokenizer))
+    if more.suppress_regex is not None:
+        rules.append(SuppressRegex(more.suppress_regex, tokenizer.vocabulary))
     if ids := suppressed_tokens(tokenizer, options):
         if ids[-1] >= dims.n_vocab:
             raise OptionError(f"suppress_tokens: id {ids[-1]} is not in the vocabulary of {dims.n_vocab}")
@@ -115,6 +124,11 @@ def make_rules(tokenizer: DecoderTokenizer, options: DecodingOptions, dims: Mode
             seconds_per_index = CHUNK_SECONDS / dims.n_audio_ctx
             max_initial_index = round(options.max_initial_timestamp / seconds_per_index)
         rules.append(TimestampRules(tokenizer, max_initial_index))
+    if (grammar := more.parsed_grammar()) is not None:
+        timestamp_begin = None if options.without_timestamps else tokenizer.timestamp_begin
+        rules.append(
+            GrammarRule(token_matcher(grammar, tokenizer.vocabulary), timestamp_begin, more.grammar_penalty)
+        )
     return rules
 
 

@@ -6,17 +6,19 @@ Knows nothing of: audio, segments, other temperatures.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from whisperlite.decode.alternatives import AlternativesRecorder
 from whisperlite.decode.beam import BeamSearch
 from whisperlite.decode.choose import probability
 from whisperlite.decode.greedy import GreedySearch
 from whisperlite.decode.language import detect_language
-from whisperlite.decode.options import DecodingOptions
+from whisperlite.decode.options import DecodingOptions, WindowInput
 from whisperlite.decode.prompt import InitialTokens, initial_tokens
 from whisperlite.decode.protocols import DecoderModel, DecoderTokenizer
 from whisperlite.decode.rank import Candidate, best_candidate
@@ -35,6 +37,10 @@ class Search(Protocol):
 
     def update(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]: ...
 
+    def close(self, audio: int) -> None: ...
+
+    def closed(self, audio: int) -> bool: ...
+
     def candidates(self) -> list[list[Candidate]]: ...
 
 
@@ -45,7 +51,7 @@ def decode(
     options: DecodingOptions,
     *,
     cross: Any = None,
-    keys: Sequence[int] | None = None,
+    inputs: Sequence[WindowInput] | None = None,
 ) -> list[DecodingResult]:
     """Decode windows that share their options.
 
@@ -53,14 +59,14 @@ def decode(
     ----------
     model : DecoderModel
     tokenizer : DecoderTokenizer
-        Of the options' language and task; its language token is replaced where the language is detected.
+        Of the options' task; its language token is replaced by each window's own.
     features : (A, T, D) float32
         Encoder output.
     options : DecodingOptions
     cross : CrossKV, optional
         ``model.cross_kv(features)``, where it is already known.
-    keys : sequence of int, optional
-        One per window, mixed into the seed: windows with different keys draw different random numbers.
+    inputs : sequence of WindowInput, optional
+        One per window: its own prompt, language and key of random numbers.
 
     Returns
     -------
@@ -76,20 +82,18 @@ def decode(
     n_audio = len(features)
     dims = model.dims
     cross = model.cross_kv(features) if cross is None else cross
-    initial = initial_tokens(tokenizer, options, dims.n_text_ctx)
-    if bad := [token for token in initial.tokens if not 0 <= token < dims.n_vocab]:
-        raise OptionError(f"prompt or prefix: id {bad[0]} is not in the vocabulary of {dims.n_vocab}")
+    inputs = [WindowInput()] * n_audio if inputs is None else inputs
     rules = make_rules(tokenizer, options, dims)
-    tokens = np.tile(np.array(initial.tokens, dtype=np.int32), (n_audio, 1))  # (A, U)
-    languages, language_probs = _languages(model, tokenizer, cross, n_audio, options)
-    if options.language is None and model.is_multilingual:
-        ids = dict(zip(tokenizer.all_language_codes, tokenizer.all_language_tokens, strict=True))
-        tokens[:, initial.sot_index + 1] = [ids[language] for language in languages]
+    languages, language_probs = _languages(model, tokenizer, cross, inputs, options)
+    initial = [_initial(model, tokenizer, options, *pair) for pair in zip(inputs, languages, strict=True)]
 
-    search = _make_search(n_audio, options, tokenizer.eot, keys)
+    search = _make_search(n_audio, options, tokenizer.eot, inputs)
     n_group = options.beam_size or options.best_of or 1
-    batch = _Batch(tokens, n_group, cross, initial)
-    no_speech_probs = _run(model, batch, tokenizer.no_speech, rules, search)
+    recorder = None
+    if options.alternatives is not None:
+        recorder = AlternativesRecorder(n_group, options.alternatives, tokenizer.eot)
+    batch = _Batch(initial, n_group, cross, tokenizer.no_speech)
+    no_speech_probs = _run(model, batch, rules, search, recorder)
     results = []
     for audio, candidates in enumerate(search.candidates()):
         best = best_candidate(candidates, options.length_penalty)
@@ -105,6 +109,10 @@ def decode(
                 temperature=options.temperature,
                 compression_ratio=compression_ratio(text),
                 options=options,
+                # What another window's steps added after this one was cut at its greatest length is left out.
+                alternatives=None
+                if recorder is None
+                else recorder.of(audio, best.tokens)[: initial[audio].sample_len],
             )
         )
     return results
@@ -112,56 +120,113 @@ def decode(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Windows to search: context tokens (A, U), rows of each, cross keys and values."""
+    """Windows to search: context of each, rows of each, cross keys and values, id of the no-speech token."""
 
-    tokens: np.ndarray
+    initial: Sequence[InitialTokens]
     n_group: int
     cross: Any
-    initial: InitialTokens
+    no_speech: int
 
 
-def _run(model: DecoderModel, batch: _Batch, no_speech: int, rules: Sequence[Rule], search: Search) -> list[float]:
+def _run(
+    model: DecoderModel,
+    batch: _Batch,
+    rules: Sequence[Rule],
+    search: Search,
+    recorder: AlternativesRecorder | None,
+) -> list[float]:
     """Sample until every window has ended; returns the no-speech probability of each window."""
-    n_audio, n_group, initial = len(batch.tokens), batch.n_group, batch.initial
-    n_rows = n_audio * n_group
-    in_place = np.arange(n_rows)
-    first_rows = in_place[::n_group]
-    cache = model.new_cache(n_rows)
-    # One pass over the context of each window, read after the start of the transcript and at its end.
-    prefilled = model.prefill(
-        batch.tokens,
-        cache,
-        batch.cross,
-        logits_at=(initial.sot_index, -1),
-        cache_rows=first_rows.tolist(),
-    )  # (A, 2, V)
-    no_speech_probs = [probability(row[0], no_speech) for row in prefilled]
-    logits = np.repeat(prefilled[:, 1], n_group, axis=0)  # (B, V)
+    n_audio, n_group = len(batch.initial), batch.n_group
+    in_place = np.arange(n_audio * n_group)
+    rows_of = in_place.reshape(n_audio, n_group)
+    cache = model.new_cache(len(in_place))
+    at_sot, logits = _prefill(model, batch, cache, rows_of[:, 0])  # (A, V) each
+    no_speech_probs = [probability(row, batch.no_speech) for row in at_sot]
+    logits = np.repeat(logits, n_group, axis=0)  # (B, V)
     if n_group > 1:
-        cache.reorder(np.repeat(first_rows, n_group))
+        cache.reorder(np.repeat(rows_of[:, 0], n_group))
     audio_rows = np.arange(n_audio + 1, dtype=np.int32) * n_group
-    for sampled_len in range(1, initial.sample_len + 1):
+    for sampled_len in itertools.count(1):
         sampled = search.sampled
         for rule in rules:
             rule(logits, sampled)
         next_tokens, source_rows = search.update(logits)
-        if search.completed or sampled_len == initial.sample_len:
-            break
+        if recorder is not None:
+            recorder.record(logits, sampled, next_tokens, source_rows)
+        for audio, initial in enumerate(batch.initial):
+            if sampled_len >= initial.sample_len:
+                search.close(audio)
+        if search.completed:
+            return no_speech_probs
         if source_rows is not None and not np.array_equal(source_rows, in_place):
             cache.reorder(source_rows)
+        # Rows of windows that have ended stay where they are, so that they never outgrow the cache.
+        if len(idle := rows_of[[search.closed(audio) for audio in range(n_audio)]].ravel()):
+            cache.forget(idle)
         logits = model.step(next_tokens, cache, batch.cross, audio_rows=audio_rows, copy=False)
-    return no_speech_probs
+    raise AssertionError("unreachable: every window has a greatest length")
 
 
-def _make_search(n_audio: int, options: DecodingOptions, eot: int, keys: Sequence[int] | None) -> Search:
+def _prefill(
+    model: DecoderModel, batch: _Batch, cache: Any, first_rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (A, V) after the start of the transcript and at the end of each context.
+
+    One pass for all windows whose contexts have the same length.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for audio, initial in enumerate(batch.initial):
+        groups.setdefault((len(initial.tokens), initial.sot_index), []).append(audio)
+    at_sot: list[Any] = [None] * len(batch.initial)
+    at_end: list[Any] = [None] * len(batch.initial)
+    for (_, sot_index), audios in groups.items():
+        tokens = np.array([batch.initial[audio].tokens for audio in audios], dtype=np.int32)  # (rows, U)
+        taking_part = np.zeros(len(batch.initial), dtype=np.int32)
+        taking_part[audios] = 1
+        prefilled = model.prefill(
+            tokens,
+            cache,
+            batch.cross,
+            logits_at=(sot_index, -1),
+            audio_rows=np.concatenate([[0], np.cumsum(taking_part)]).astype(np.int32),
+            cache_rows=first_rows[audios].tolist(),
+        )  # (rows, 2, V)
+        for row, audio in enumerate(audios):
+            at_sot[audio], at_end[audio] = prefilled[row]
+    return np.stack(at_sot), np.stack(at_end)
+
+
+def _initial(
+    model: DecoderModel,
+    tokenizer: DecoderTokenizer,
+    options: DecodingOptions,
+    window: WindowInput,
+    language: str,
+) -> InitialTokens:
+    """Context of one window, with its own language."""
+    initial = initial_tokens(tokenizer, options, model.dims.n_text_ctx, window.prompt)
+    if bad := [token for token in initial.tokens if not 0 <= token < model.dims.n_vocab]:
+        raise OptionError(f"prompt or prefix: id {bad[0]} is not in the vocabulary of {model.dims.n_vocab}")
+    if not model.is_multilingual or (window.language is None and options.language is not None):
+        return initial
+    ids = dict(zip(tokenizer.all_language_codes, tokenizer.all_language_tokens, strict=True))
+    if language not in ids:
+        raise OptionError(f"language={language!r} is not a language of the model")
+    tokens = list(initial.tokens)
+    tokens[initial.sot_index + 1] = ids[language]
+    return replace(initial, tokens=tuple(tokens))
+
+
+def _make_search(n_audio: int, options: DecodingOptions, eot: int, inputs: Sequence[WindowInput]) -> Search:
     if options.beam_size is not None:
         return BeamSearch(n_audio, options.beam_size, eot, options.patience)
     n_group = options.best_of or 1
-    keys = [0] * n_audio if keys is None else keys
     # The temperature is part of the seed, so that a second try does not repeat the first one's draws.
     tries = round(options.temperature * 1000)
     randoms = [
-        np.random.default_rng([options.seed, int(key), tries, member]) for key in keys for member in range(n_group)
+        np.random.default_rng([options.seed, int(window.key), tries, member])
+        for window in inputs
+        for member in range(n_group)
     ]
     return GreedySearch(n_audio, n_group, options.temperature, eot, randoms)
 
@@ -170,10 +235,15 @@ def _languages(
     model: DecoderModel,
     tokenizer: DecoderTokenizer,
     cross: Any,
-    n_audio: int,
+    inputs: Sequence[WindowInput],
     options: DecodingOptions,
 ) -> tuple[list[str], list[dict[str, float] | None]]:
-    if options.language is not None or not model.is_multilingual:
-        return [options.language or "en"] * n_audio, [None] * n_audio
-    probabilities = detect_language(model, tokenizer, cross, n_audio)
-    return [next(iter(found)) for found in probabilities], list(probabilities)
+    """Language of each window, and the probabilities where they had to be found out."""
+    given = [window.language or options.language for window in inputs]
+    if not model.is_multilingual:
+        return [language or "en" for language in given], [None] * len(given)
+    if all(language is not None for language in given):
+        return [language for language in given if language is not None], [None] * len(given)
+    probabilities = detect_language(model, tokenizer, cross, len(given))
+    languages = [known or next(iter(found)) for known, found in zip(given, probabilities, strict=True)]
+    return languages, [None if known else found for known, found in zip(given, probabilities, strict=True)]

@@ -4,15 +4,30 @@ In: a model, a tokenizer, samples. Out: ``Window`` and ``Segment`` records as th
 Knows nothing of: files, output formats, how tokens are searched.
 """
 
-from whisperlite.transcribe.loop import transcribe_windows
-from whisperlite.transcribe.options import PromptOptions, TranscribeOptions, WindowOptions, make_options
+from whisperlite.transcribe.align import AlignOptions, align
+from whisperlite.transcribe.jobs import make_job
+from whisperlite.transcribe.loop import run_jobs, transcribe_windows
+from whisperlite.transcribe.options import (
+    LanguageOptions,
+    PromptOptions,
+    TranscribeOptions,
+    WindowOptions,
+    WordOptions,
+    make_options,
+)
 from whisperlite.transcribe.transcript import Transcript
 
 __all__ = [
+    "AlignOptions",
+    "LanguageOptions",
     "PromptOptions",
     "TranscribeOptions",
     "Transcript",
     "WindowOptions",
+    "WordOptions",
+    "align",
+    "make_job",
     "make_options",
+    "run_jobs",
     "transcribe_windows",
 ]

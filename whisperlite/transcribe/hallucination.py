@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from whisperlite.audio import FRAMES_PER_SECOND, N_FRAMES
+from whisperlite.audio import FRAMES_PER_SECOND
 from whisperlite.results import Word
 from whisperlite.transcribe.segments import WindowPlace
 from whisperlite.transcribe.words import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TimedPiece, last_word_end
@@ -98,7 +98,7 @@ def skip_silence(
     punctuation : str
         Words made of these are not scored.
     """
-    window_end = (place.seek + N_FRAMES) / FRAMES_PER_SECOND
+    window_end = (place.seek + place.window_frames) / FRAMES_PER_SECOND
     end = last_word_end(pieces)
     if not single_timestamp_ending and end is not None and end > place.start:
         silent_end = window_end - end > threshold

@@ -1,53 +1,36 @@
 """The transcription loop: window after window, each one decoded and cut into segments.
 
-In: model, tokenizer, mel content, options with a known language. Out: a generator of ``Window`` records.
+In: model, jobs, options. Out: ``Window`` records as they are decoded.
 Knows nothing of: files, output, how tokens are searched.
+
+Many jobs go through one loop in step: in each round the current windows of all jobs at hand are decoded as one
+batch, each with its own prompt and language, and each job moves to where its own text ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from whisperlite.audio import N_FRAMES
-from whisperlite.decode import DecodingResult, FallbackOptions, decode_with_fallback
+from whisperlite.decode import WindowInput, decode_with_fallback, detect_language
 from whisperlite.decode.fallback import Decoded
-from whisperlite.decode.protocols import DecoderModel, DecoderTokenizer
-from whisperlite.results import Segment, Window
-from whisperlite.transcribe.context import Context
+from whisperlite.decode.protocols import DecoderTokenizer
+from whisperlite.results import IMPROBABLE, NO_SPEECH, NO_TEXT, TRANSCRIBED, Segment, Span, Window, Word
+from whisperlite.transcribe.jobs import Job, make_job, split_job
 from whisperlite.transcribe.options import TranscribeOptions
 from whisperlite.transcribe.segments import Piece, WindowPlace, cut_tokens
-from whisperlite.transcribe.windows import Content, clip_frames
-
-
-@dataclass
-class Job:
-    """One audio on its way through the loop: where it stands, and what its next window is told."""
-
-    content: Content
-    clips: list[tuple[int, int]]
-    context: Context
-    clip: int = 0
-    seek: int = 0
-    n_segments: int = 0
-
-    def next_place(self, frames_per_token: int) -> WindowPlace | None:
-        """The next window, or None at the end of the last clip."""
-        while self.clip < len(self.clips):
-            start, end = self.clips[self.clip]
-            self.seek = max(self.seek, start)
-            if self.seek < end:
-                return WindowPlace(self.seek, min(N_FRAMES, end - self.seek), frames_per_token)
-            self.clip += 1
-            if self.clip < len(self.clips):
-                self.seek = self.clips[self.clip][0]
-        return None
+from whisperlite.transcribe.silence import silence
+from whisperlite.transcribe.timing import Placed, place_words, untimed
+from whisperlite.transcribe.windows import SECONDS_PER_FRAME, Content
+from whisperlite.transcribe.words import TimedPiece
 
 
 def transcribe_windows(
-    model: DecoderModel,
+    model: Any,
     tokenizer: DecoderTokenizer,
     content: Content,
     options: TranscribeOptions,
@@ -62,71 +45,226 @@ def transcribe_windows(
         Of the language and task in ``options.decoding``.
     content : Content
     options : TranscribeOptions
+        With a ``batch_size`` above 1 the parts of the audio that do not depend on each other are decoded together.
     head_features : (1, T, D) float32, optional
-        Encoder output of ``content.head()``, where it is known: a first window that is all audio uses it.
+        Encoder output of ``content.part(0)``, where it is known: a first window that is all audio uses it.
 
     Yields
     ------
     Window
-        As soon as it is decoded; skipped ones too.
+        In order, as soon as it is decoded; skipped ones too.
+    """
+    job = make_job(content, options, tokenizer, model.dims, head_features)
+    batch_size = options.windows.batch_size
+    if batch_size == 1:
+        return (window for _, window in run_jobs(model, [job], options, 1) if window is not None)
+    return _in_order(model, split_job(job, options, model.dims.n_text_ctx), options, batch_size)
+
+
+def run_jobs(
+    model: Any, jobs: Iterable[Job], options: TranscribeOptions, batch_size: int
+) -> Iterator[tuple[Job, Window | None]]:
+    """Take jobs through the loop, at most ``batch_size`` at a time.
+
+    Parameters
+    ----------
+    model : DecoderModel
+    jobs : iterable of Job
+        The next one is taken when there is room for it.
+    options : TranscribeOptions
+        The language is each job's own.
+    batch_size : int
+
+    Yields
+    ------
+    job, window
+        As each window is decoded; None after the last one of a job.
     """
     # ref: openai/whisper transcribe.py
-    clips = clip_frames(options.windows.clip_seconds, content.n_frames)
-    job = Job(content, clips, Context(options.prompt, tokenizer, model.dims.n_text_ctx))
-    frames_per_token = N_FRAMES // model.dims.n_audio_ctx
-    while (place := job.next_place(frames_per_token)) is not None:
-        if head_features is not None and place.seek == 0 and place.n_frames == N_FRAMES:
-            features = head_features
-        else:
-            mel = job.content.window(place.seek, place.n_frames)
-            features = model.encode(mel[None])  # (1, M, F) -> (1, T, D)
-        decoding = replace(options.decoding, prompt=job.context.prompt())
-        [decoded] = decode_with_fallback(model, tokenizer, features, decoding, options.fallback, keys=[place.seek])
-        yield _finish(job, place, decoded, tokenizer, options.fallback)
+    waiting = iter(jobs)
+    active: list[tuple[Job, WindowPlace]] = []
+    while True:
+        while len(active) < batch_size and (job := next(waiting, None)) is not None:
+            if (place := job.next_place()) is None:
+                yield job, None
+            else:
+                active.append((job, place))
+        if not active:
+            return
+        windows = _decode_round(model, active, options)
+        still: list[tuple[Job, WindowPlace]] = []
+        for (job, _), window in zip(active, windows, strict=True):
+            yield job, window
+            if (place := job.next_place()) is None:
+                yield job, None
+            else:
+                still.append((job, place))
+        active = still
+
+
+def _in_order(model: Any, jobs: list[Job], options: TranscribeOptions, batch_size: int) -> Iterator[Window]:
+    """The windows of all jobs, those of the first job first, segments numbered through."""
+    ready: dict[int, list[Window | None]] = {id(job): [] for job in jobs}
+    turn = n_segments = 0
+    for done, decoded in run_jobs(model, jobs, options, batch_size):
+        ready[id(done)].append(decoded)
+        while turn < len(jobs) and (queue := ready[id(jobs[turn])]):
+            window = queue.pop(0)
+            if window is None:
+                turn += 1
+                continue
+            segments = tuple(replace(s, id=n_segments + i) for i, s in enumerate(window.segments))
+            n_segments += len(segments)
+            yield replace(window, segments=segments)
+
+
+def _decode_round(model: Any, active: list[tuple[Job, WindowPlace]], options: TranscribeOptions) -> list[Window]:
+    """Decode the current window of each job, and move the jobs past them."""
+    features = _encode(model, active)
+    cross = model.cross_kv(features)
+    probabilities: list[dict[str, float] | None] = [None] * len(active)
+    if options.languages.multilingual and model.is_multilingual:
+        probabilities = list(detect_language(model, active[0][0].tokenizer, cross, len(active)))
+        for (job, _), found in zip(active, probabilities, strict=True):
+            _change_language(job, next(iter(found or {})), options)
+    inputs = [WindowInput(job.context.prompt(), job.language, place.seek) for job, place in active]
+    decoded = decode_with_fallback(
+        model, active[0][0].tokenizer, features, options.decoding, options.fallback, cross=cross, inputs=inputs
+    )
+    return [
+        replace(_finish(model, cross, i, job, place, decoded[i], options), language_probs=probabilities[i])
+        for i, (job, place) in enumerate(active)
+    ]
+
+
+def _encode(model: Any, active: list[tuple[Job, WindowPlace]]) -> np.ndarray:
+    """Audio features (A, T, D) of the windows."""
+    known: list[np.ndarray | None] = []
+    mels = []
+    for job, place in active:
+        if job.head_features is not None and place.seek == 0 and place.n_frames == N_FRAMES:
+            known.append(job.head_features)
+            continue
+        known.append(None)
+        mels.append(job.content.window(place.seek, place.n_frames, place.window_frames))
+    if not mels:
+        return np.concatenate([features for features in known if features is not None])
+    encoded = model.encode(np.stack(mels))  # (B, M, F) -> (B, T, D)
+    if len(mels) == len(active):
+        return encoded
+    rest = iter(encoded)
+    return np.stack([next(rest) if features is None else features[0] for features in known])
+
+
+def _change_language(job: Job, language: str, options: TranscribeOptions) -> None:
+    if language != job.language:
+        job.language = language
+        job.tokenizer = job.tokenizer.with_options(language, options.decoding.task)
 
 
 def _finish(
+    model: Any,
+    cross: Any,
+    audio: int,
     job: Job,
     place: WindowPlace,
     decoded: Decoded,
-    tokenizer: DecoderTokenizer,
-    fallback: FallbackOptions,
+    options: TranscribeOptions,
 ) -> Window:
     """Move the job past a decoded window and record it."""
-    result = decoded.result
-    if reason := _silence(result, fallback):
+    result, tokenizer = decoded.result, job.tokenizer
+    if reason := silence(result, options.fallback):
         job.seek = place.seek + place.n_frames
-        return Window(place.seek, place.start, place.end, f"skipped: {reason}", decoded.attempts, segments=())
+        span = Span(place.start, place.end, NO_SPEECH, reason)
+        return _window(job, place, f"skipped: {reason}", decoded, (), (span,))
     cut = cut_tokens(result.tokens, tokenizer.timestamp_begin, place)
-    segments = tuple(
-        _segment(piece, job.n_segments + i, place.seek, decoded, tokenizer) for i, piece in enumerate(cut.pieces)
+    placed = untimed(cut)
+    if options.words.word_timestamps:
+        placed = place_words(
+            model, tokenizer, cross, audio, place, cut, options.words, last_speech=job.last_speech,
+            content_frames=job.content.n_frames,
+        )  # fmt: skip
+        job.last_speech = placed.last_speech
+    job.seek = placed.seek
+    segments = _segments(placed, job, place, decoded)
+    verdict, spans = _verdict(placed, place, segments)
+    if not placed.restart:
+        job.n_segments += len(segments)
+        job.context.add([token for segment in segments for token in segment.tokens], result.temperature)
+    return _window(job, place, verdict, decoded, segments, spans)
+
+
+def _window(
+    job: Job,
+    place: WindowPlace,
+    verdict: str,
+    decoded: Decoded,
+    segments: tuple[Segment, ...],
+    spans: tuple[Span, ...],
+) -> Window:
+    return Window(
+        seek=place.seek,
+        start=place.start,
+        end=place.end,
+        verdict=verdict,
+        attempts=decoded.attempts,
+        segments=segments,
+        next_seek=job.seek,
+        spans=spans,
+        language=decoded.result.language,
     )
-    job.n_segments += len(segments)
-    job.seek = cut.next_seek
-    job.context.add([token for segment in segments for token in segment.tokens], result.temperature)
-    return Window(place.seek, place.start, place.end, "transcribed", decoded.attempts, segments)
 
 
-def _silence(result: DecodingResult, fallback: FallbackOptions) -> str | None:
-    """Why a window counts as silent, or None."""
-    limit, logprob_limit = fallback.no_speech_threshold, fallback.logprob_threshold
-    if limit is None or not result.no_speech_prob > limit:
-        return None
-    reason = f"no_speech_prob {result.no_speech_prob:.2f} > {limit:g}"
-    if logprob_limit is None:
-        return reason
-    if result.avg_logprob > logprob_limit:
-        return None
-    return f"{reason}, avg_logprob {result.avg_logprob:.2f} <= {logprob_limit:g}"
+def _verdict(placed: Placed, place: WindowPlace, segments: tuple[Segment, ...]) -> tuple[str, tuple[Span, ...]]:
+    """What is to be said of a window that was not skipped as silent, and of the seconds it settles."""
+    end = min(placed.seek * SECONDS_PER_FRAME, place.end)
+    if placed.restart:
+        return f"skipped: {placed.reason}", (Span(place.start, end, IMPROBABLE, placed.reason or ""),)
+    kept_end = place.start
+    kept = [segment for segment in segments if segment.text]
+    if kept or placed.reason is None:
+        kept_end = end if placed.reason is None else min(max(kept[-1].end, place.start), end)
+    spans = []
+    if kept:
+        spans.append(Span(place.start, kept_end, TRANSCRIBED))
+    elif placed.reason is None:
+        reason = "the model gave timestamps only" if segments else "the model gave nothing"
+        return f"{NO_TEXT}: {reason}", (Span(place.start, end, NO_TEXT, reason),)
+    if placed.reason is not None:
+        if kept_end < end:
+            spans.append(Span(kept_end, end, IMPROBABLE, placed.reason))
+        return (f"{TRANSCRIBED} in part; " if kept else "skipped: ") + placed.reason, tuple(spans)
+    return TRANSCRIBED, tuple(spans)
 
 
-def _segment(piece: Piece, number: int, seek: int, decoded: Decoded, tokenizer: DecoderTokenizer) -> Segment:
+def _segments(placed: Placed, job: Job, place: WindowPlace, decoded: Decoded) -> tuple[Segment, ...]:
+    segments = []
+    at = 0
+    for i, (piece, words) in enumerate(zip(placed.pieces, placed.words, strict=True)):
+        segments.append(_segment(piece, words, job.n_segments + i, place.seek, decoded, job.tokenizer, at))
+        at += len(piece.tokens)
+    return tuple(segments)
+
+
+def _segment(
+    piece: Piece | TimedPiece,
+    words: tuple[Word, ...] | None,
+    number: int,
+    seek: int,
+    decoded: Decoded,
+    tokenizer: Any,
+    first: int,
+) -> Segment:
+    """The record of a piece whose tokens begin at token ``first`` of the window."""
     result = decoded.result
     text = tokenizer.decode([token for token in piece.tokens if token < tokenizer.eot])
     tokens = piece.tokens
     # A segment without length or text stays in the list, emptied.
     if piece.start == piece.end or not text.strip():
-        text, tokens = "", ()
+        text, tokens, words = "", (), words and ()
+    alternatives = None
+    if result.alternatives is not None:
+        alternatives = result.alternatives[first : first + len(tokens)]
     return Segment(
         id=number,
         seek=seek,
@@ -138,5 +276,7 @@ def _segment(piece: Piece, number: int, seek: int, decoded: Decoded, tokenizer: 
         avg_logprob=result.avg_logprob,
         compression_ratio=result.compression_ratio,
         no_speech_prob=result.no_speech_prob,
+        words=words,
         attempts=decoded.attempts,
+        alternatives=alternatives,
     )

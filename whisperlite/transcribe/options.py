@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from whisperlite.decode import DecodingOptions, FallbackOptions
-from whisperlite.decode.options import number
+from whisperlite.decode import DecodingOptions, FallbackOptions, make_decoding_options
+from whisperlite.decode.options import DECODING_NAMES, RULE_NAMES, count, number
 from whisperlite.errors import OptionError
+from whisperlite.transcribe.words import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,85 @@ class WindowOptions:
     clip_timestamps : str or sequence of float
         ``start,end,start,end,...`` in seconds; the last end defaults to the end of the audio, and a
         clip that reaches beyond it ends there.
+    audio_ctx : int or None
+        Positions (0.02 s each) that the encoder hears at a time, up to 1500; None is all of them. Windows get that
+        much shorter. Whisper was trained on 1500: fewer cost accuracy (whisper.cpp).
+    batch_size : int
+        Windows decoded together. Above 1 it needs windows that do not depend on each other: no conditioning on
+        previous text, and several clips or ``without_timestamps``.
     """
 
     clip_timestamps: str | Sequence[float] = "0"
+    audio_ctx: int | None = None
+    batch_size: int = 1
 
     def __post_init__(self) -> None:
+        count("audio_ctx", self.audio_ctx)
+        count("batch_size", self.batch_size)
+        if self.batch_size is None:
+            raise OptionError("batch_size=None: give an integer of at least 1")
         object.__setattr__(self, "clip_timestamps", _clip_seconds(self.clip_timestamps))
 
     @property
     def clip_seconds(self) -> tuple[float, ...]:
         """Starts and ends in seconds."""
         return tuple(float(seconds) for seconds in self.clip_timestamps)
+
+
+@dataclass(frozen=True)
+class LanguageOptions:
+    """How the language is found where none is given.
+
+    Attributes
+    ----------
+    language_detection_segments : int
+        Most windows of 30 s that are listened to; 1 is what OpenAI does.
+    language_detection_threshold : float or None
+        A window whose most probable language is more probable than this decides by itself; where none is, the
+        language that wins the most windows does. None: the first window decides.
+    multilingual : bool
+        Detect the language of every window anew.
+    """
+
+    language_detection_segments: int = 1
+    language_detection_threshold: float | None = 0.5
+    multilingual: bool = False
+
+    def __post_init__(self) -> None:
+        count("language_detection_segments", self.language_detection_segments)
+        if self.language_detection_segments is None:
+            raise OptionError("language_detection_segments=None: give an integer of at least 1")
+        number("language_detection_threshold", self.language_detection_threshold, low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class WordOptions:
+    """Times of words. Names and defaults are OpenAI's.
+
+    Attributes
+    ----------
+    word_timestamps : bool
+        Give every word its times; windows then follow the end of the last word.
+    prepend_punctuations, append_punctuations : str
+        Marks joined to the word after or before them.
+    hallucination_silence_threshold : float or None
+        Silences longer than this (seconds) around improbable text are skipped, and the text with them.
+    alignment_heads : int, sequence of (layer, head), or None
+        Attention heads that are read: those of the top-most layers, as many; or these. None is the model's own.
+    """
+
+    word_timestamps: bool = False
+    prepend_punctuations: str = PREPEND_PUNCTUATIONS
+    append_punctuations: str = APPEND_PUNCTUATIONS
+    hallucination_silence_threshold: float | None = None
+    alignment_heads: int | Sequence[tuple[int, int]] | None = None
+
+    def __post_init__(self) -> None:
+        number("hallucination_silence_threshold", self.hallucination_silence_threshold, low=0.0)
+        if not self.word_timestamps:
+            for name in ("hallucination_silence_threshold", "alignment_heads"):
+                if (value := getattr(self, name)) is not None:
+                    raise OptionError(f"{name}={value!r} needs word_timestamps=True")
 
 
 @dataclass(frozen=True)
@@ -74,6 +143,8 @@ class TranscribeOptions:
     fallback: FallbackOptions = field(default_factory=FallbackOptions)
     prompt: PromptOptions = field(default_factory=PromptOptions)
     windows: WindowOptions = field(default_factory=WindowOptions)
+    languages: LanguageOptions = field(default_factory=LanguageOptions)
+    words: WordOptions = field(default_factory=WordOptions)
 
     def __post_init__(self) -> None:
         if self.decoding.beam_size is not None and all(t > 0 for t in self.fallback.temperatures):
@@ -81,21 +152,49 @@ class TranscribeOptions:
                 f"beam_size={self.decoding.beam_size} needs temperature 0 among {self.fallback.temperatures}; "
                 "use best_of above 0"
             )
+        if self.windows.batch_size > 1:
+            self._check_independent()
+
+    def _check_independent(self) -> None:
+        """Refuse a batch of windows of which one needs what another one gives."""
+        batch = f"batch_size={self.windows.batch_size}"
+        if self.prompt.condition_on_previous_text:
+            raise OptionError(
+                f"{batch} needs condition_on_previous_text=False: a window waits for the text before it; "
+                "or give several files to transcribe_many"
+            )
+        if self.prompt.initial_prompt is not None and not self.prompt.carry_initial_prompt:
+            raise OptionError(
+                f"{batch} with initial_prompt needs carry_initial_prompt=True: "
+                "alone it reaches the first window that is not silent, and no other"
+            )
+        if self.words.word_timestamps:
+            raise OptionError(
+                f"{batch} with word_timestamps=True: the words of a clip depend on where those before it end; "
+                "give batch_size=1, or several files to transcribe_many"
+            )
+        if len(self.windows.clip_seconds) < 3 and not self.decoding.without_timestamps:
+            raise OptionError(
+                f"{batch} with one clip: a window begins where the text of the one before it ends; give several "
+                "clips in clip_timestamps, without_timestamps=True, or several files to transcribe_many"
+            )
 
 
 _FALLBACK_NAMES = ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "best_of")
-_DECODING_NAMES = tuple(
-    item.name for item in fields(DecodingOptions) if item.name not in ("temperature", "best_of", "prompt")
+_DECODING_NAMES = (
+    *(name for name in DECODING_NAMES if name not in ("temperature", "best_of", "prompt")),
+    "max_new_tokens",
+    *RULE_NAMES,
 )
-_PROMPT_NAMES = tuple(item.name for item in fields(PromptOptions))
-_WINDOW_NAMES = tuple(item.name for item in fields(WindowOptions))
+_STAGES: dict[str, type] = {
+    "prompt": PromptOptions, "windows": WindowOptions, "languages": LanguageOptions, "words": WordOptions,
+}  # fmt: skip
 
 OPTION_NAMES: tuple[str, ...] = (
     "temperature",
     *_DECODING_NAMES,
     *_FALLBACK_NAMES,
-    *_PROMPT_NAMES,
-    *_WINDOW_NAMES,
+    *(item.name for stage in _STAGES.values() for item in fields(stage)),
 )
 
 # Options of other engines that have no place here, and what to use; or that this version lacks.
@@ -103,20 +202,7 @@ _ELSEWHERE = {
     "prompt": "use initial_prompt",
     "fp16": "use WhisperModel(compute_type=...)",
 }
-_NOT_AVAILABLE = (
-    "word_timestamps",
-    "hallucination_silence_threshold",
-    "prepend_punctuations",
-    "append_punctuations",
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "suppress_regex",
-    "hotwords",
-    "grammar",
-    "audio_ctx",
-    "batch_size",
-    "vad_filter",
-)
+_NOT_AVAILABLE = ("vad_filter", "vad_parameters")
 
 
 def make_options(**given: Any) -> TranscribeOptions:
@@ -138,11 +224,14 @@ def make_options(**given: Any) -> TranscribeOptions:
     fallback = {name: given[name] for name in _FALLBACK_NAMES if name in given}
     if "temperature" in given:
         fallback["temperatures"] = _temperatures(given["temperature"])
+    stages = {
+        stage: record(**{item.name: given[item.name] for item in fields(record) if item.name in given})
+        for stage, record in _STAGES.items()
+    }
     return TranscribeOptions(
-        decoding=DecodingOptions(**{name: given[name] for name in _DECODING_NAMES if name in given}),
+        decoding=make_decoding_options(**{name: given[name] for name in _DECODING_NAMES if name in given}),
         fallback=FallbackOptions(**fallback),
-        prompt=PromptOptions(**{name: given[name] for name in _PROMPT_NAMES if name in given}),
-        windows=WindowOptions(**{name: given[name] for name in _WINDOW_NAMES if name in given}),
+        **stages,
     )
 
 

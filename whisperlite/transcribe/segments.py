@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from whisperlite.audio import HOP_LENGTH, SAMPLE_RATE
+from whisperlite.audio import HOP_LENGTH, N_FRAMES, SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,14 @@ class WindowPlace:
         Mel frames of audio in it.
     frames_per_token : int
         Mel frames of one timestamp step (2).
+    window_frames : int
+        Mel frames the encoder hears; what is not audio is zeros.
     """
 
     seek: int
     n_frames: int
     frames_per_token: int
+    window_frames: int = N_FRAMES
 
     @property
     def start(self) -> float:
@@ -102,7 +105,8 @@ def cut_tokens(tokens: Sequence[int], timestamp_begin: int, place: WindowPlace) 
         pieces.append(Piece(place.start + first * step, place.start + last * step, piece))
     if single_ending:
         return Cut(tuple(pieces), window_end, True)
-    advance = (tokens[ends[-1] - 1] - timestamp_begin) * place.frames_per_token
+    # Timestamps go to 30 s; in a shorter encoder window nothing is known of what lies past its end.
+    advance = min((tokens[ends[-1] - 1] - timestamp_begin) * place.frames_per_token, place.window_frames)
     return Cut(tuple(pieces), place.seek + advance if advance > 0 else window_end, False)
 
 

@@ -10,14 +10,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from whisperlite.results import Segment, Window
+from whisperlite.results import Segment, Span, Window
+from whisperlite.transcribe.account import account
 
 
 class Transcript:
     """Segments of one audio, decoded as they are asked for.
 
     Iterating decodes window by window and may be repeated: what was decoded is kept. ``segments``,
-    ``text`` and ``to_dict`` decode to the end first.
+    ``text``, ``account`` and ``to_dict`` decode to the end first.
 
     Attributes
     ----------
@@ -82,6 +83,11 @@ class Transcript:
     def segments(self) -> tuple[Segment, ...]:
         """All segments; decodes to the end."""
         return tuple(self)
+
+    @property
+    def account(self) -> tuple[Span, ...]:
+        """What became of every second, and by which rule: spans from 0 to ``duration``; decodes to the end."""
+        return account((), (span for window in self.iter_windows() for span in window.spans), self.duration)
 
     @property
     def text(self) -> str:

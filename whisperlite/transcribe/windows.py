@@ -1,12 +1,12 @@
 """Cutting the mel of a whole audio into windows.
 
-In: samples; clips in seconds. Out: the padded mel, clips in frames, the mel of one window.
+In: samples; clips in seconds. Out: the mel of one window at a time, clips in frames.
 Knows nothing of: tokens, models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,18 +17,21 @@ from whisperlite.audio import (
     N_FRAMES,
     N_SAMPLES,
     SAMPLE_RATE,
-    log_mel_spectrogram,
     pad_or_trim,
 )
+from whisperlite.audio.log_mel import LogMel
 
 SECONDS_PER_FRAME = HOP_LENGTH / SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class Content:
-    """The mel (M, F) of an audio followed by 30 s of silence; ``n_frames`` of it are the audio."""
+    """The mel of an audio followed by 30 s of silence, read piece by piece: ``read(start, end)`` gives (M, frames).
 
-    mel: np.ndarray
+    ``n_frames`` of it are the audio.
+    """
+
+    read: Callable[[int, int], np.ndarray]
     n_frames: int
 
     @property
@@ -36,19 +39,24 @@ class Content:
         """Seconds of audio."""
         return float(self.n_frames * HOP_LENGTH / SAMPLE_RATE)
 
-    def window(self, seek: int, n_frames: int) -> np.ndarray:
-        """Mel (M, N_FRAMES) from frame ``seek``: ``n_frames`` of audio, then zeros."""
-        return pad_or_trim(self.mel[:, seek : seek + n_frames], N_FRAMES)
+    def window(self, seek: int, n_frames: int, window_frames: int = N_FRAMES) -> np.ndarray:
+        """Mel (M, window_frames) from frame ``seek``: ``n_frames`` of audio, then zeros."""
+        return pad_or_trim(self.read(seek, seek + n_frames), window_frames)
 
-    def head(self) -> np.ndarray:
-        """The first 30 s (M, N_FRAMES), filled up with the mel of silence: what language detection hears."""
-        return pad_or_trim(self.mel, N_FRAMES)
+    def part(self, i: int) -> np.ndarray | None:
+        """The i-th 30 s (M, N_FRAMES), filled up with the mel of silence: what language detection hears.
+
+        None past the end of the audio; part 0 is always there.
+        """
+        if i and i * N_FRAMES >= self.n_frames:
+            return None
+        return pad_or_trim(self.read(i * N_FRAMES, (i + 1) * N_FRAMES), N_FRAMES)
 
 
 def make_content(samples: np.ndarray, n_mels: int) -> Content:
     """Log-mel of samples (n,) float32 at 16 kHz, with the silence that transcription expects after it."""
-    mel = log_mel_spectrogram(samples, n_mels, padding=N_SAMPLES)
-    return Content(mel, mel.shape[-1] - N_FRAMES)
+    mel = LogMel(samples, n_mels, padding=N_SAMPLES)
+    return Content(mel.frames, mel.n_frames - N_FRAMES)
 
 
 def clip_frames(seconds: Sequence[float], content_frames: int) -> list[tuple[int, int]]:
