@@ -328,6 +328,14 @@ def test_any_truncation_is_refused(tmp_path, whole_files, name):
             open_checkpoint(tmp_path / name)
 
 
+def test_a_member_without_a_name_is_refused(tmp_path, whole_files):
+    whole = whole_files["model.pt"]
+    last = whole.rindex(b"PK\x01\x02")
+    (tmp_path / "model.pt").write_bytes(whole[: last + 28] + b"\0\0" + whole[last + 30 :])
+    with pytest.raises(CheckpointError):
+        open_checkpoint(tmp_path / "model.pt")
+
+
 @IN_PLACE
 @given(st.sampled_from(["model.safetensors", "model.pt"]), st.data())
 def test_any_mutation_is_refused_with_our_error(tmp_path, whole_files, name, data):

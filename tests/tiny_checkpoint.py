@@ -33,6 +33,9 @@ class RandomCheckpoint:
         assert not self.closed, "a tensor was read after the model closed its checkpoint"
         return self.tensors[name]
 
+    def release(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
 

@@ -99,6 +99,11 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} is closed; open the checkpoint again to read {name!r}.")
         return sinusoids(*shape) if source is None else source.read(name)
 
+    def release(self) -> None:
+        """Drop the pages read so far from this process's memory; whoever has packed a tensor needs them no more."""
+        for file in self._files:
+            file.release()
+
     def close(self) -> None:
         """Release the mapped files; arrays that are views of them stay valid. Closing twice is fine."""
         self._closed = True

@@ -58,6 +58,11 @@ class MappedFile:
             raise CheckpointError(f"{self.path} is closed; open the checkpoint again.")
         return self._bytes
 
+    def release(self) -> None:
+        """Drop the pages read so far from this process's memory; views stay valid and read them again."""
+        if self._map is not None and hasattr(self._map, "madvise"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Give the mapping up: at once, or when the last view of it is gone."""
         self._bytes = None

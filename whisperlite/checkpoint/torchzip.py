@@ -60,7 +60,7 @@ def _members(file: MappedFile) -> dict[str, tuple[int, int]]:
     except _DAMAGE:
         raise CheckpointError(f"{file.path} is a damaged zip archive; fetch the file again.") from None
     for info in infos:
-        if info.is_dir():
+        if info.filename.endswith("/"):
             continue
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise CheckpointError(

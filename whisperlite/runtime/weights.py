@@ -25,6 +25,10 @@ class TensorSource(Protocol):
         """The named tensor as float32 or float16; may be a view of a mapped file."""
         ...
 
+    def release(self) -> None:
+        """Give back memory that only reading needed."""
+        ...
+
 
 class BlockSource(TensorSource, Protocol):
     """Where quantised parameters come from."""
@@ -51,6 +55,7 @@ class Weights:
                 self._panels[key] = PACK[dtype](self._stacked(parts, shape))
             else:
                 self._panels[key] = pack_codes(self._codes(parts, dtype))
+            self._source.release()
         return self._panels[key]
 
     def table(self, parts: Parts, shape: tuple[int, ...]) -> NDArray[Any]:
