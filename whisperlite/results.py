@@ -58,6 +58,11 @@ class Alternatives:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As a dictionary; ``alternatives`` are pairs of id and log-probability."""
+        pairs = [list(pair) for pair in zip(self.ids, self.logprobs, strict=True)]
+        return {"token": self.token, "logprob": self.logprob, "entropy": self.entropy, "alternatives": pairs}
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -98,7 +103,10 @@ class Segment:
     alternatives: tuple[Alternatives, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The shape of OpenAI's segment dictionary: ``words`` where they were asked for, or nothing was said."""
+        """The shape of OpenAI's segment dictionary: ``words`` where they were asked for, or nothing was said.
+
+        ``token_probabilities`` is added where alternatives were asked for.
+        """
         result: dict[str, Any] = {
             "id": self.id,
             "seek": self.seek,
@@ -115,6 +123,8 @@ class Segment:
             result["words"] = [word.to_dict() for word in self.words]
         elif not self.tokens:
             result["words"] = []
+        if self.alternatives is not None:
+            result["token_probabilities"] = [item.to_dict() for item in self.alternatives]
         return result
 
 

@@ -8,7 +8,8 @@ Heavy modules are imported inside the commands, so that ``--help`` and wrong cal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +19,16 @@ from whisperlite.cli.report import note, report_error, show_segment
 from whisperlite.errors import OptionError, WhisperliteError
 
 if TYPE_CHECKING:
+    from whisperlite.api import WhisperModel
     from whisperlite.transcribe import Transcript
 
-_MODEL, _TEXT, _SEARCH, _TRUST, _OUTPUT = "Model", "Speech and text", "Search", "Fallback and silence", "Output"
+_MODEL, _TEXT, _SEARCH, _RULES = "Model", "Speech and text", "Search", "Rules on tokens"
+_TRUST, _WORDS, _OUTPUT = "Fallback and silence", "Words", "Output"
+
+
+# Those of ``transcribe.words``, which must not be imported before it is known that there is work to do.
+PREPEND_PUNCTUATIONS = "\"'“¿([{-"
+APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 
 
 def register(app: typer.Typer) -> None:
@@ -70,14 +78,41 @@ def transcribe(
         float | None, _threshold(_TEXT, "Latest first timestamp of a window, seconds.")
     ] = 1.0,
     clip_timestamps: Annotated[str, _option(_TEXT, "start,end,start,... in seconds.")] = "0",
+    hotwords: Annotated[str | None, _option(_TEXT, "Words to expect.")] = None,
+    prompt_reset_on_temperature: Annotated[
+        float, _option(_TEXT, "The text of a window hotter than this prompts no other.")
+    ] = 0.5,
+    multilingual: Annotated[bool, _option(_TEXT, "Detect the language of every window.", "--multilingual")] = False,
+    language_detection_segments: Annotated[
+        int, _option(_TEXT, "Most windows heard to detect the language.", min=1)
+    ] = 1,
+    language_detection_threshold: Annotated[
+        float | None, _threshold(_TEXT, "A window surer of its language decides.")
+    ] = 0.5,
+    audio_ctx: Annotated[
+        int | None, _option(_TEXT, "Encoder positions of 0.02 s per window; below 1500 costs accuracy.", min=1)
+    ] = None,
+    batch_size: Annotated[int, _option(_TEXT, "Files, or clips of one file, decoded together.", min=1)] = 1,
     temperature: Annotated[float, _option(_SEARCH, "0 takes the most probable; above 0 samples.")] = 0.0,
     beam_size: Annotated[int | None, _option(_SEARCH, "Beams at temperature 0.")] = None,
     best_of: Annotated[int | None, _option(_SEARCH, "Samples at temperatures above 0.")] = None,
     patience: Annotated[float | None, _option(_SEARCH, "Beam search patience.")] = None,
     length_penalty: Annotated[float | None, _option(_SEARCH, "Exponent of the length penalty.")] = None,
-    suppress_tokens: Annotated[str, _option(_SEARCH, "Ids never sampled; -1: not speech.")] = "-1",
-    sample_len: Annotated[int | None, _option(_SEARCH, "Most tokens of a window.")] = None,
+    sample_len: Annotated[
+        int | None, _option(_SEARCH, "Most tokens of a window.", "--sample-len", "--max-new-tokens")
+    ] = None,
     seed: Annotated[int, _option(_SEARCH, "Of sampling: same seed, same result.")] = 0,
+    alternatives: Annotated[
+        int | None, _option(_SEARCH, "Most probable tokens kept of each position, in json output.", min=0)
+    ] = None,
+    suppress_tokens: Annotated[str, _option(_RULES, "Ids never sampled; -1: not speech.")] = "-1",
+    suppress_blank: Annotated[bool, _option(_RULES, "No window begins with a space or its end.")] = True,
+    suppress_regex: Annotated[str | None, _option(_RULES, "Tokens that match are never sampled.")] = None,
+    repetition_penalty: Annotated[float, _option(_RULES, "Above 1: tokens once sampled get less likely.")] = 1.0,
+    no_repeat_ngram_size: Annotated[int, _option(_RULES, "No run of this many tokens comes twice.", min=0)] = 0,
+    grammar: Annotated[str | None, _option(_RULES, "GBNF the text follows, or a file with it.")] = None,
+    grammar_rule: Annotated[str, _option(_RULES, "Its start rule.")] = "root",
+    grammar_penalty: Annotated[float, _option(_RULES, "Taken from tokens outside it.", min=0)] = 100.0,
     temperature_increment_on_fallback: Annotated[
         float | None, _threshold(_TRUST, "Step to the next temperature when a result is rejected.")
     ] = 0.2,
@@ -86,6 +121,19 @@ def transcribe(
     ] = 2.4,
     logprob_threshold: Annotated[float | None, _threshold(_TRUST, "Reject a lower mean log-probability.")] = -1.0,
     no_speech_threshold: Annotated[float | None, _threshold(_TRUST, "Skip a window more surely silent.")] = 0.6,
+    word_timestamps: Annotated[bool, _option(_WORDS, "Times of every word.", "--word-timestamps")] = False,
+    prepend_punctuations: Annotated[
+        str, _option(_WORDS, "Marks joined to the word after them.")
+    ] = PREPEND_PUNCTUATIONS,
+    append_punctuations: Annotated[
+        str, _option(_WORDS, "Marks joined to the word before them.")
+    ] = APPEND_PUNCTUATIONS,
+    hallucination_silence_threshold: Annotated[
+        float | None, _threshold(_WORDS, "Skip longer silences around improbable text.")
+    ] = None,
+    alignment_heads: Annotated[
+        str | None, _option(_WORDS, "layer.head,layer.head,... or a number of top-most layers.")
+    ] = None,
     output_dir: Annotated[
         Path | None, _option(_OUTPUT, "Folder of output files; none are written without it or a format.")
     ] = None,
@@ -93,12 +141,19 @@ def transcribe(
         str | None, _option(_OUTPUT, "txt, srt, vtt, tsv, json, several with commas, or all.")
     ] = None,
     quiet: Annotated[bool, _option(_OUTPUT, "Do not print the text.", "--quiet", "-q")] = False,
+    verbose: Annotated[
+        bool, _option(_OUTPUT, "Say what was tried, rejected and left out, on stderr.", "--verbose", "-v")
+    ] = False,
 ) -> int:
     """Transcribe audio files: prints text with its times while it is decoded."""
     given = dict(locals())
     formats = output_formats(output_format, output_dir)
     options = {name: given[name] for name in given if name in _OPTION_PARAMETERS}
     options["temperature"] = temperatures(temperature, temperature_increment_on_fallback)
+    options["grammar"] = grammar_text(grammar)
+    options["alignment_heads"] = heads(alignment_heads)
+    if len(files) == 1:
+        options["batch_size"], batch_size = batch_size, 1
     check_options(options)
 
     from whisperlite.api import WhisperModel
@@ -106,12 +161,14 @@ def transcribe(
 
     whisper = WhisperModel(model, compute_type=compute_type, threads=threads, backend=backend)
     failed = 0
-    for file, stem in zip(files, output_stems(files), strict=True):
+    for file, stem, transcribed in zip(
+        files, output_stems(files), transcripts(whisper, files, batch_size, options), strict=True
+    ):
         if len(files) > 1 and not quiet:
             print(f"==> {file} <==", flush=True)
         try:
-            transcript = whisper.transcribe(file, **options)
-            show(transcript, quiet)
+            transcript = transcribed()
+            show(transcript, quiet, verbose)
             write_outputs(transcript, output_dir or Path(), stem, formats)
         except OptionError:
             raise
@@ -137,6 +194,23 @@ def demo(
 
 _OPTION_PARAMETERS = frozenset(
     {
+        "alternatives",
+        "append_punctuations",
+        "audio_ctx",
+        "grammar_penalty",
+        "grammar_rule",
+        "hallucination_silence_threshold",
+        "hotwords",
+        "language_detection_segments",
+        "language_detection_threshold",
+        "multilingual",
+        "no_repeat_ngram_size",
+        "prepend_punctuations",
+        "prompt_reset_on_temperature",
+        "repetition_penalty",
+        "suppress_blank",
+        "suppress_regex",
+        "word_timestamps",
         "language",
         "task",
         "initial_prompt",
@@ -189,6 +263,60 @@ def temperatures(first: float, increment: float | None) -> tuple[float, ...]:
     return tuple(round(first + i * increment, 6) for i in range(n_more + 1))
 
 
+def grammar_text(given: str | None) -> str | None:
+    """GBNF from the command line: the text itself, or that of a file.
+
+    Raises
+    ------
+    OptionError
+        It is neither.
+    """
+    if given is None or "::=" in given:
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--grammar {given!r}: {error}; give GBNF, or a file with it") from None
+
+
+def heads(given: str | None) -> int | list[tuple[int, int]] | None:
+    """Heads from the command line: ``2`` for those of the two top-most layers, or ``5.3,5.9``: layer and head.
+
+    Raises
+    ------
+    OptionError
+        It is neither.
+    """
+    if given is None:
+        return None
+    try:
+        if given.strip().isdigit():
+            return int(given)
+        pairs = [part.split(".") for part in given.split(",")]
+        return [(int(layer), int(head)) for layer, head in pairs]
+    except ValueError:
+        raise OptionError(
+            f"--alignment-heads {given!r}: give a number of layers, or layer.head,layer.head,..."
+        ) from None
+
+
+def transcripts(
+    whisper: WhisperModel, files: Sequence[str], batch_size: int, options: dict[str, Any]
+) -> Iterator[Callable[[], Transcript]]:
+    """For each file a function that gives its transcript, or raises what went wrong with it."""
+    if batch_size == 1:
+        yield from (partial(whisper.transcribe, file, **options) for file in files)
+        return
+    for result in whisper.transcribe_many(files, batch_size, return_exceptions=True, **options):
+        yield partial(_given, result)
+
+
+def _given(result: Transcript | WhisperliteError) -> Transcript:
+    if isinstance(result, WhisperliteError):
+        raise result
+    return result
+
+
 def check_options(options: dict[str, Any]) -> None:
     """Refuse wrong options before a model is loaded.
 
@@ -205,16 +333,21 @@ def check_options(options: dict[str, Any]) -> None:
         language_code(options["language"])
 
 
-def show(transcript: Transcript, quiet: bool) -> None:
-    """Decode to the end; print each segment as it is ready."""
+def show(transcript: Transcript, quiet: bool, verbose: bool = False) -> None:
+    """Decode to the end; print each segment as it is ready, and with ``verbose`` the record of decisions."""
     from whisperlite.text import LANGUAGES
+    from whisperlite.writers import account_lines, record_lines
 
     if transcript.language_probs is not None and not quiet:
         probability = transcript.language_probs[transcript.language]
         note(f"detected language: {LANGUAGES[transcript.language].title()} ({probability:.2f})")
-    for segment in transcript:
-        if not quiet:
+    for window in transcript.iter_windows():
+        for segment in window.segments if not quiet else ():
             show_segment(segment)
+        for line in record_lines(window) if verbose else ():
+            note(line)
+    if verbose:
+        note("\n".join(["account:", *account_lines(transcript.account)]))
 
 
 def write_outputs(transcript: Transcript, folder: Path, stem: str, formats: Sequence[str]) -> None:
