@@ -7,15 +7,17 @@ import pytest
 from kernel_memory import Guarded, round_up, rows
 
 from whisperlite.kernels import blocks
-from whisperlite.quant import QUANTIZED, codes_of, dequantize, quantize
+from whisperlite.quant import FORMATS, QUANTIZED, codes_of, dequantize, quantize
 from whisperlite.runtime.lower import block_weight
-from whisperlite.runtime.panels import pack_codes, unpack_codes
+from whisperlite.runtime.panels import pack_blocks, pack_codes, unpack_codes
 from whisperlite.runtime.weights import panel_shape
 
 
 def quantised(kind, n_out, n_in, seed=0):
     """Panels of a random weight in guarded memory, and the float32 weight they stand for."""
-    weight = np.random.default_rng(seed).standard_normal((n_out, n_in)).astype(np.float32) / np.float32(np.sqrt(n_in))
+    weight = np.random.default_rng(seed).standard_normal((n_out, n_in)).astype(np.float32) / np.float32(
+        np.sqrt(n_in)
+    )
     stored = quantize(weight, kind)
     return Guarded.of(pack_codes(codes_of(stored, kind))), dequantize(stored, kind, n_in)
 
@@ -28,6 +30,19 @@ def test_panels_hold_the_weights(kind, n_out):
     # Scales of k-quants are products, which float16 rounds.
     np.testing.assert_allclose(unpacked[:n_out], weight, atol=1e-3 * np.abs(weight).max())
     assert (unpacked[n_out:] == 0).all()
+
+
+@pytest.mark.parametrize("kind", QUANTIZED)
+@pytest.mark.parametrize("n_out, n_in", [(1, 256), (64, 512), (45, 768), (1100, 256)])
+def test_blocks_of_a_file_are_packed_as_their_codes(kind, n_out, n_in):
+    rng = np.random.default_rng(n_out)
+    n_bytes = FORMATS[kind].row_bytes(n_in)
+    stored = rng.integers(0, 256, n_out * n_bytes + 1, np.uint8)[1:].reshape(n_out, n_bytes)  # at an odd address
+    halves = {"q2_k": (80, 82), "q3_k": (108,), "q4_k": (0, 2), "q5_k": (0, 2), "q6_k": (208,)}
+    for at in halves.get(kind, (0, 2)[: 2 if kind.endswith("_1") else 1]):  # float16: finite
+        for offset in range(at, n_bytes, FORMATS[kind].block_bytes):
+            stored[:, offset + 1] &= 0x3B
+    np.testing.assert_array_equal(pack_blocks(stored, kind), pack_codes(codes_of(stored, kind)))
 
 
 @pytest.mark.parametrize("kind", QUANTIZED)

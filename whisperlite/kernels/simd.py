@@ -383,6 +383,23 @@ def load_i32(typingctx, address):
 
 
 @intrinsic
+def load_i32_unaligned(typingctx, address):
+    """The four bytes at any ``address``, widened to int64."""
+    return types.int64(types.int64), lambda context, b, signature, args: b.sext(load(b, args[0], I32, 1), I64)
+
+
+@intrinsic
+def store_i32(typingctx, address, value):
+    """Write the low four bytes of ``value``."""
+
+    def emit(context, b, signature, args):
+        store(b, b.trunc(args[1], I32), args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
 def load_i64(typingctx, address):
     return types.int64(types.int64), lambda context, b, signature, args: load(b, args[0], I64, 8)
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlite.quant import Codes
+from whisperlite.quant import CODE_SHAPES, Codes, codes_of
 
 PANEL = 32
 ALIGNMENT = 64
+CHUNK_ROWS = 512  # of k-quants unpacked at a time: the whole of a token embedding would take ten times its file
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
@@ -90,6 +91,35 @@ def round_bf16(values: NDArray[Any]) -> NDArray[Any]:
 
 def round_f16(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.float16).astype(np.float32)
+
+
+def pack_blocks(blocks: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Rows of blocks (D, row_bytes) uint8 of a quantised format to block panels, as ``pack_codes`` makes them."""
+    from whisperlite.kernels.packing_blocks import pack_blocks32
+
+    bits, _, zero = CODE_SHAPES[kind]
+    n_out = len(blocks)
+    if kind.endswith("_k"):
+        pieces = [pack_codes(codes_of(blocks[at : at + CHUNK_ROWS], kind)) for at in range(0, n_out, CHUNK_ROWS)]
+        if len(pieces) == 1:
+            return pieces[0]
+        packed = aligned((-(-n_out // PANEL), *pieces[0].shape[1:]), np.uint8)
+        return np.concatenate(pieces, out=packed)
+    rows = np.ascontiguousarray(blocks)
+    n_heads = 2 if zero is None else 1
+    code_bytes = 32 if bits == 8 else 4 * bits
+    n_blocks = rows.shape[1] // (2 * n_heads + code_bytes)
+    packed = aligned((-(-n_out // PANEL), n_blocks, PANEL * (2 * n_heads + code_bytes)), np.uint8)
+    pack_blocks32(
+        source=rows.ctypes.data,
+        row_bytes=rows.shape[1],
+        n_rows=n_out,
+        n_blocks=n_blocks,
+        bits=bits,
+        n_heads=n_heads,
+        panels=packed.ctypes.data,
+    )
+    return packed
 
 
 def pack_codes(codes: Codes) -> NDArray[Any]:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlite.quant import CODE_SHAPES, Codes, codes_of, quantize
-from whisperlite.runtime.panels import PACK, PANEL, ROUND, UNPACK, aligned, pack_codes, unpack_codes
+from whisperlite.quant import CODE_SHAPES, codes_of, quantize
+from whisperlite.runtime.panels import PACK, PANEL, ROUND, UNPACK, aligned, pack_blocks, unpack_codes
 
 Parts = tuple[str | int, ...]
 INT8_AS = "q8_0"  # what compute type int8 makes of float weights
@@ -54,7 +54,7 @@ class Weights:
             if dtype in PACK:
                 self._panels[key] = PACK[dtype](self._stacked(parts, shape))
             else:
-                self._panels[key] = pack_codes(self._codes(parts, dtype))
+                self._panels[key] = pack_blocks(*self._blocks(parts, dtype))
             self._source.release()
         return self._panels[key]
 
@@ -82,7 +82,7 @@ class Weights:
                 if dtype in ROUND:
                     made = ROUND[dtype](np.array(self._stacked(parts, shape), np.float32))
                 else:
-                    made = self._codes(parts, dtype).values()
+                    made = codes_of(*self._blocks(parts, dtype)).values()
                 self._arrays[key] = made
             rows = self._arrays[key][: shape[0]]
         return rows if len(shape) < 3 else rows.reshape(shape[0], shape[2], shape[1]).swapaxes(1, 2)
@@ -93,27 +93,18 @@ class Weights:
         held = [*self._panels.values(), *self._tables.values(), *self._arrays.values()]
         return sum(array.nbytes for array in held)
 
-    def _codes(self, parts: Parts, dtype: str) -> Codes:
-        """Quantised rows: those of the checkpoint, or float ones quantised for ``int8``."""
+    def _blocks(self, parts: Parts, dtype: str) -> tuple[NDArray[Any], str]:
+        """Quantised rows and their format: those of the checkpoint, or float ones quantised for ``int8``."""
         pieces = []
         for part in parts:
             assert isinstance(part, str), "weights are stacked from tensors; only a bias has zero rows"
             if dtype == "int8":
-                values = np.ascontiguousarray(self._source.read(part), np.float32)
-                pieces.append(codes_of(quantize(values, INT8_AS), INT8_AS))
+                pieces.append(quantize(np.ascontiguousarray(self._source.read(part), np.float32), INT8_AS))
             else:
                 kind, blocks = self._source.read_blocks(part)  # type: ignore[attr-defined]
-                pieces.append(codes_of(blocks, kind))
-        first = pieces[0]
-        minima = None if first.minima is None else np.concatenate([piece.minima for piece in pieces])
-        return Codes(
-            np.concatenate([piece.codes for piece in pieces]),
-            np.concatenate([piece.scales for piece in pieces]),
-            minima,
-            first.bits,
-            first.size,
-            first.zero,
-        )
+                assert kind == dtype, f"{part} is {kind}; the graph says {dtype}"
+                pieces.append(blocks)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces), INT8_AS if dtype == "int8" else dtype
 
     def _read(self, parts: Parts, shape: tuple[int, ...]) -> NDArray[Any]:
         if len(parts) == 1 and isinstance(parts[0], str):
