@@ -265,11 +265,19 @@ class WhisperModel:
         """
         languages = LanguageOptions(segments, threshold)
         content = make_content(load_audio(audio), self.dims.n_mels)
-        return self._detect(content, self.tokenizer(), languages)[0]
+        return self._detect(content, languages)[0]
 
-    def _detect(
-        self, content: Content, tokenizer: Tokenizer, options: LanguageOptions
-    ) -> tuple[dict[str, float], np.ndarray]:
+    def language_probs(self, features: np.ndarray) -> list[dict[str, float]]:
+        """Probability of each language, the most probable first, for audio features (A, T, D) of each window.
+
+        Raises
+        ------
+        OptionError
+            The model is English-only.
+        """
+        return detect_language(self._model, self.tokenizer(), self.cross_kv(features), len(features))
+
+    def _detect(self, content: Content, options: LanguageOptions) -> tuple[dict[str, float], np.ndarray]:
         """Probability of each language, and the features of the first 30 s."""
         heard: list[np.ndarray] = []
 
@@ -278,7 +286,7 @@ class WhisperModel:
                 if (mel := content.part(i)) is None:
                     return
                 heard.append(self.encode(mel[None]))
-                yield detect_language(self._model, tokenizer, self.cross_kv(heard[-1]), 1)[0]
+                yield self.language_probs(heard[-1])[0]
 
         return choose_language(windows(), options.language_detection_threshold), heard[0]
 
@@ -289,7 +297,7 @@ class WhisperModel:
         content = make_content(load_audio(audio), self.dims.n_mels)
         head, probabilities = None, None
         if language is None and self.is_multilingual:
-            probabilities, head = self._detect(content, tokenizer, chosen.languages)
+            probabilities, head = self._detect(content, chosen.languages)
             language = next(iter(probabilities))
         language = language_code(language or "en")
         tokenizer = self.tokenizer(language, task)
