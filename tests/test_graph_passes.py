@@ -16,6 +16,7 @@ from whisperlite.graph import FLOAT32, Fact, Graph, NodeId, make_plan, optimize,
 from whisperlite.graph import passes as room
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {name: getattr(room, name) for name in room.__all__}
+PASSES["store_weights"] = lambda graph: room.store_weights(graph, lambda name, shape: "float16")
 PASSES["merge_linears by pairs"] = lambda graph: room.merge_linears(graph, max_columns=24)
 RTOL = 1e-9
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kernel_memory import Guarded, float_bits, round_up, rows
 
-from whisperlite.kernels import attention, packing
+from whisperlite.kernels import attention, cpu, packing
 
 
 def heads_of(x, n_head):
@@ -142,3 +142,25 @@ def test_cached_attention_follows_the_row_table(n_new):
             scores = heads_of(q[b, u][None], n_head) @ k.swapaxes(-1, -2) * head_size**-0.5
             want = (softmax(scores) @ v).reshape(-1)
             np.testing.assert_allclose(out.array[b, u, :n_state], want, atol=5e-6)
+
+
+@pytest.mark.skipif(not cpu.has_float16(), reason="this CPU does not convert float16 in one instruction")
+@pytest.mark.parametrize("head_size, n_ctx", [(64, 45), (40, 32), (5, 100)])
+def test_float16_panels_hold_the_rounded_keys_and_values(head_size, n_ctx):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, n_ctx, 2 * head_size)).astype(np.float32)
+    source = rows(x)
+    for name, f32, f16 in (
+        ("k", packing.pack_keys_f32, packing.pack_keys_f16),
+        ("v", packing.pack_values_f32, packing.pack_values_f16),
+    ):
+        whole = pack(f32, name, x, 2).array
+        panels, scratch = Guarded(whole.shape, np.float16), Guarded((32 * head_size,))
+        more = {"scratch": scratch.address, "scratch_bytes": 0} if name == "k" else {}
+        f16(
+            **{name: source.address, f"{name}_batch": source.array.strides[0], f"ld{name}": source.array.strides[1]},
+            n_batch=2, n_ctx=n_ctx, n_head=2, head_size=head_size, panels=panels.address, **more,
+        )  # fmt: skip
+        panels.check()
+        scratch.check()
+        np.testing.assert_array_equal(panels.array, whole.astype(np.float16))

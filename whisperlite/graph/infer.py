@@ -75,7 +75,7 @@ def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) ->
         raise GraphError(
             f"node {label} ({op_name}), slot '{refusal.where}': expected {refusal.expected}, given {refusal.given}"
         ) from None
-    return Fact(FLOAT32, shape)
+    return Fact(attrs["dtype"] if op.packed else FLOAT32, shape)
 
 
 def slots_of(op: Op, attrs: Attrs, n_inputs: int) -> tuple[Slot, ...]:
@@ -142,7 +142,7 @@ def _size_of(op: Op, word: str, attrs: Attrs, dims: Dims) -> Size | None:
 
 
 def _expected(op: Op, slot: Slot, pattern: str, attrs: Attrs, dims: Dims) -> str:
-    dtype = slot.dtypes[0] if len(slot.dtypes) == 1 else "a weight dtype"
+    dtype = " or ".join(slot.dtypes) if len(slot.dtypes) < 3 else "a weight dtype"
     axes = []
     for word in pattern.split():
         try:

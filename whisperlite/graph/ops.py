@@ -86,7 +86,7 @@ class Op:
     in_place : int or None
         Index of the input that the op overwrites and returns.
     packed : bool
-        The result is dense panels, without a row pitch.
+        The result is dense panels, without a row pitch, in the dtype of the attribute ``dtype``.
     """
 
     slots: tuple[Slot, ...]
@@ -191,7 +191,9 @@ _PANELS: Mapping[str, Derive] = {
     "value_panels": lambda dims, attrs: ceil_div(dims["K"], PANEL),
     "A+1": lambda dims, attrs: dims["A"] + 1,
 }
-_KEY_PANELS = Slot("key panels", f"A H panels K {PANEL}")
+_PANEL_DTYPES = (FLOAT32, "float16")
+_PACK = {**_N_HEAD, "dtype": Attr("str", FLOAT32, choices=_PANEL_DTYPES)}
+_KEY_PANELS = Slot("key panels", f"A H panels K {PANEL}", _PANEL_DTYPES)
 _AUDIO_ROWS = Slot("audio_rows", "A+1", (INT32,), optional=True)
 
 OPS: Mapping[str, Op] = MappingProxyType(
@@ -265,14 +267,14 @@ OPS: Mapping[str, Op] = MappingProxyType(
         ),
         "pack_keys": Op(
             slots=(Slot("k", "A T D"),),
-            attrs=_N_HEAD,
+            attrs=_PACK,
             result=f"A H panels K {PANEL}",
             derived={**_HEADS, "panels": lambda dims, attrs: ceil_div(dims["T"], PANEL)},
             packed=True,
         ),
         "pack_values": Op(
             slots=(Slot("v", "A T D"),),
-            attrs=_N_HEAD,
+            attrs=_PACK,
             result=f"A H panels T {PANEL}",
             derived={**_HEADS, "panels": lambda dims, attrs: ceil_div(_head_size(dims, attrs), PANEL)},
             packed=True,
@@ -281,7 +283,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
             slots=(
                 Slot("q", "B U D"),
                 _KEY_PANELS,
-                Slot("value panels", f"A H value_panels T {PANEL}"),
+                Slot("value panels", f"A H value_panels T {PANEL}", _PANEL_DTYPES),
                 _AUDIO_ROWS,
             ),
             attrs={**_N_HEAD, "n_ctx": Attr("size", minimum=1)},

@@ -16,7 +16,13 @@ from numba.extending import intrinsic
 from whisperlite.kernels import simd
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, copy_bytes, load_i32, vector
-from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES, rows_times_panel_f32
+from whisperlite.kernels.tiles import (
+    MAX_ROWS,
+    PANEL,
+    PANEL_BYTES,
+    rows_times_panel_f16,
+    rows_times_panel_f32,
+)
 
 
 @intrinsic
@@ -109,68 +115,100 @@ def one_over(typingctx, value):
     return types.float32(types.float32), emit
 
 
-@njit
-def score_rows(q, ldq, n_rows, key_panels, n_ctx, head_size, scores, lds):
-    """scores[row, t] = q[row] . k[t], unscaled, for the positions of all panels."""
-    for p in range((n_ctx + PANEL - 1) // PANEL):
-        panel = key_panels + p * head_size * PANEL_BYTES
-        rows_times_panel_f32(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
+def _attention(product, row_bytes):
+    """Compile attention over key and value panels of one dtype.
 
-
-@kernel(
-    "q", "q_batch", "ldq", "n_new", "audio_rows", "n_audio", "key_panels", "value_panels", "n_ctx", "n_head",
-    "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch", "scratch_bytes",
-)  # fmt: skip
-def attention_packed_f32(args, sync, thread, n_threads):
-    """Unmasked attention: batch rows ``audio_rows[a] .. audio_rows[a+1]`` attend to audio a.
-
-    With ``audio_rows`` 0, batch row b attends to audio b. Each batch row has ``n_new`` query rows. ``scratch``
-    gives every thread ``scratch_bytes``: the scores of ``MAX_ROWS`` rows, then their output.
+    Parameters
+    ----------
+    product
+        Compiled: some rows times one panel.
+    row_bytes
+        Bytes of a panel row of 32 columns.
     """
-    q, q_batch, ldq, n_new, audio_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    n_audio, key_panels, value_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
-    n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
-    out, out_batch, ldo = arg(args, 12), arg(args, 13), arg(args, 14)
-    scores = arg(args, 15) + thread * arg(args, 16)
-    lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
-    mixed = scores + MAX_ROWS * lds
-    n_value_panels = (head_size + PANEL - 1) // PANEL
-    ldm = n_value_panels * PANEL_BYTES
-    key_bytes, value_bytes = lds * head_size, n_value_panels * n_ctx * PANEL_BYTES
-    item, first_item = claim(sync), 0
-    for audio in range(n_audio):
-        row0 = load_i32(audio_rows + 4 * audio) if audio_rows else audio
-        row1 = load_i32(audio_rows + 4 * audio + 4) if audio_rows else audio + 1
-        n_rows = (row1 - row0) * n_new
-        # Query rows that lie one stride apart can share a tile across batch rows.
-        together = n_rows if n_new == 1 else n_new
-        ld_tile = q_batch if n_new == 1 else ldq
-        ld_out = out_batch if n_new == 1 else ldo
-        blocks = (together + MAX_ROWS - 1) // MAX_ROWS
-        groups = 1 if n_new == 1 else row1 - row0
-        while item < first_item + groups * blocks * n_head:
-            local = item - first_item
-            head = local // (groups * blocks)
-            batch = row0 + local // blocks % groups
-            first = local % blocks * MAX_ROWS
-            count = min(MAX_ROWS, together - first)
-            source = q + batch * q_batch + first * ld_tile + head * head_size * 4
-            target = out + batch * out_batch + first * ld_out + head * head_size * 4
-            panel_index = audio * n_head + head
-            score_rows(source, ld_tile, count, key_panels + panel_index * key_bytes, n_ctx, head_size, scores, lds)
-            values = value_panels + panel_index * value_bytes
-            for row in range(count):
-                top = row_max(scores + row * lds, n_ctx)
-                total = row_exp_sum(scores + row * lds, n_ctx, top, scale)
-                simd.store_f32(mixed + MAX_ROWS * ldm + 4 * row, one_over(total))
-            for p in range(n_value_panels):
-                panel = values + p * n_ctx * PANEL_BYTES
-                rows_times_panel_f32(scores, lds, count, panel, n_ctx, mixed + p * PANEL_BYTES, ldm, 0)
-            for row in range(count):
-                share = simd.load_f32(mixed + MAX_ROWS * ldm + 4 * row)
-                row_scale(mixed + row * ldm, head_size, share, target + row * ld_out)
+
+    @njit
+    def score_rows(q, ldq, n_rows, key_panels, n_ctx, head_size, scores, lds):
+        """scores[row, t] = q[row] . k[t], unscaled, for the positions of all panels."""
+        for p in range((n_ctx + PANEL - 1) // PANEL):
+            panel = key_panels + p * head_size * row_bytes
+            product(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
+
+    @njit
+    def attend(args, sync, thread):
+        q, q_batch, ldq, n_new, audio_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+        n_audio, key_panels, value_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+        n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
+        out, out_batch, ldo = arg(args, 12), arg(args, 13), arg(args, 14)
+        scores = arg(args, 15) + thread * arg(args, 16)
+        lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
+        mixed = scores + MAX_ROWS * lds
+        n_value_panels = (head_size + PANEL - 1) // PANEL
+        ldm = n_value_panels * PANEL_BYTES
+        key_bytes = (n_ctx + PANEL - 1) // PANEL * row_bytes * head_size
+        value_bytes = n_value_panels * n_ctx * row_bytes
+        item, first_item = claim(sync), 0
+        for audio in range(n_audio):
+            row0 = load_i32(audio_rows + 4 * audio) if audio_rows else audio
+            row1 = load_i32(audio_rows + 4 * audio + 4) if audio_rows else audio + 1
+            n_rows = (row1 - row0) * n_new
+            # Query rows that lie one stride apart can share a tile across batch rows.
+            together = n_rows if n_new == 1 else n_new
+            ld_tile = q_batch if n_new == 1 else ldq
+            ld_out = out_batch if n_new == 1 else ldo
+            blocks = (together + MAX_ROWS - 1) // MAX_ROWS
+            groups = 1 if n_new == 1 else row1 - row0
+            while item < first_item + groups * blocks * n_head:
+                local = item - first_item
+                head = local // (groups * blocks)
+                batch = row0 + local // blocks % groups
+                first = local % blocks * MAX_ROWS
+                count = min(MAX_ROWS, together - first)
+                source = q + batch * q_batch + first * ld_tile + head * head_size * 4
+                target = out + batch * out_batch + first * ld_out + head * head_size * 4
+                panel_index = audio * n_head + head
+                score_rows(
+                    source, ld_tile, count, key_panels + panel_index * key_bytes, n_ctx, head_size, scores, lds
+                )
+                values = value_panels + panel_index * value_bytes
+                for row in range(count):
+                    top = row_max(scores + row * lds, n_ctx)
+                    total = row_exp_sum(scores + row * lds, n_ctx, top, scale)
+                    simd.store_f32(mixed + MAX_ROWS * ldm + 4 * row, one_over(total))
+                for p in range(n_value_panels):
+                    panel = values + p * n_ctx * row_bytes
+                    product(scores, lds, count, panel, n_ctx, mixed + p * PANEL_BYTES, ldm, 0)
+                for row in range(count):
+                    share = simd.load_f32(mixed + MAX_ROWS * ldm + 4 * row)
+                    row_scale(mixed + row * ldm, head_size, share, target + row * ld_out)
+                item = claim(sync)
+            first_item += groups * blocks * n_head
+
+    @njit
+    def score(args, sync, thread):
+        q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+        audio_rows, n_audio, key_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+        n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
+        heads, n_heads, out, ldo = arg(args, 12), arg(args, 13), arg(args, 14), arg(args, 15)
+        scores = arg(args, 16) + thread * arg(args, 17)
+        lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
+        while True:
             item = claim(sync)
-        first_item += groups * blocks * n_head
+            if item >= n_batch * n_new * n_heads:
+                break
+            row = item // n_heads
+            batch, u = row // n_new, row % n_new
+            head = load_i32(heads + 4 * (item % n_heads))
+            audio = batch
+            if audio_rows:
+                audio = 0
+                while audio + 1 < n_audio and load_i32(audio_rows + 4 * (audio + 1)) <= batch:
+                    audio += 1
+            keys = key_panels + (audio * n_head + head) * (lds // PANEL_BYTES) * row_bytes * head_size
+            source = q + batch * q_batch + u * ldq + head * head_size * 4
+            score_rows(source, ldq, 1, keys, n_ctx, head_size, scores, lds)
+            row_scale(scores, n_ctx, scale, out + item * ldo)
+
+    return attend, score
 
 
 def attention_scratch_bytes(n_ctx: int, head_size: int) -> int:
@@ -180,35 +218,46 @@ def attention_scratch_bytes(n_ctx: int, head_size: int) -> int:
     return MAX_ROWS * (scores + mixed + 4)
 
 
-@kernel(
+ATTENTION_PARAMS = (
+    "q", "q_batch", "ldq", "n_new", "audio_rows", "n_audio", "key_panels", "value_panels", "n_ctx", "n_head",
+    "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch", "scratch_bytes",
+)  # fmt: skip
+SCORES_PARAMS = (
     "q", "q_batch", "ldq", "n_batch", "n_new", "audio_rows", "n_audio", "key_panels", "n_ctx", "n_head",
     "head_size", "scale_bits", "heads", "n_heads", "out", "ldo", "scratch",
     "scratch_bytes",
 )  # fmt: skip
+
+_attend_f32, _score_f32 = _attention(rows_times_panel_f32, PANEL_BYTES)
+_attend_f16, _score_f16 = _attention(rows_times_panel_f16, PANEL_BYTES // 2)
+
+
+@kernel(*ATTENTION_PARAMS)
+def attention_packed_f32(args, sync, thread, n_threads):
+    """Unmasked attention: batch rows ``audio_rows[a] .. audio_rows[a+1]`` attend to audio a.
+
+    With ``audio_rows`` 0, batch row b attends to audio b. Each batch row has ``n_new`` query rows. ``scratch``
+    gives every thread ``scratch_bytes``: the scores of ``MAX_ROWS`` rows, then their output.
+    """
+    _attend_f32(args, sync, thread)
+
+
+@kernel(*ATTENTION_PARAMS)
+def attention_packed_f16(args, sync, thread, n_threads):
+    """The same with keys and values in float16, widened exactly."""
+    _attend_f16(args, sync, thread)
+
+
+@kernel(*SCORES_PARAMS)
 def cross_scores_f32(args, sync, thread, n_threads):
     """Scaled scores before softmax of chosen heads: rows of n_ctx, ``ldo`` apart, in order (B, n_new, n_heads)."""
-    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    audio_rows, n_audio, key_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
-    n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
-    heads, n_heads, out, ldo = arg(args, 12), arg(args, 13), arg(args, 14), arg(args, 15)
-    scores = arg(args, 16) + thread * arg(args, 17)
-    lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
-    while True:
-        item = claim(sync)
-        if item >= n_batch * n_new * n_heads:
-            break
-        row = item // n_heads
-        batch, u = row // n_new, row % n_new
-        head = load_i32(heads + 4 * (item % n_heads))
-        audio = batch
-        if audio_rows:
-            audio = 0
-            while audio + 1 < n_audio and load_i32(audio_rows + 4 * (audio + 1)) <= batch:
-                audio += 1
-        keys = key_panels + (audio * n_head + head) * lds * head_size
-        source = q + batch * q_batch + u * ldq + head * head_size * 4
-        score_rows(source, ldq, 1, keys, n_ctx, head_size, scores, lds)
-        row_scale(scores, n_ctx, scale, out + item * ldo)
+    _score_f32(args, sync, thread)
+
+
+@kernel(*SCORES_PARAMS)
+def cross_scores_f16(args, sync, thread, n_threads):
+    """The same with keys in float16."""
+    _score_f16(args, sync, thread)
 
 
 @kernel("new", "new_batch", "ldn", "n_batch", "n_new", "past", "own_rows", "n_state", "cache", "cache_row", "ldc")

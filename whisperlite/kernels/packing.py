@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, vector
+from whisperlite.kernels.simd import F16, F32, copy_bytes, fill_zero, vector
 from whisperlite.kernels.tiles import PANEL, PANEL_BYTES
 
 BLOCK = cpu.vector_width()  # side of the squares that are transposed in registers
@@ -98,3 +98,62 @@ def pack_values_f32(args, sync, thread, n_threads):
             if count < PANEL:
                 fill_zero(target + t * PANEL_BYTES, PANEL_BYTES)
             copy_bytes(target + t * PANEL_BYTES, source + t * ldv, 4 * count)
+
+
+@intrinsic
+def row_to_f16(typingctx, source, n, target):
+    """Convert ``n`` float32 to float16."""
+
+    def emit(context, b, signature, args):
+        source, n, target = args
+
+        def body(b, at, lanes):
+            x = simd.load(b, b.add(source, at), vector(F32, lanes))
+            half = b.fptrunc(x, vector(F16, lanes))
+            simd.store(b, half, b.add(target, b.sdiv(at, simd.int64(2))), 2)
+
+        simd.map_row(b, n, body)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
+
+
+@kernel("k", "k_batch", "ldk", "n_batch", "n_ctx", "n_head", "head_size", "panels", "scratch", "scratch_bytes")
+def pack_keys_f16(args, sync, thread, n_threads):
+    """As ``pack_keys_f32``, to float16; ``scratch`` holds one float32 panel a thread."""
+    k, k_batch, ldk, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
+    panel = arg(args, 8) + thread * arg(args, 9)
+    n_panels = (n_ctx + PANEL - 1) // PANEL
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_head * n_panels:
+            break
+        t = (item % n_panels) * PANEL
+        head = item // n_panels % n_head
+        batch = item // (n_panels * n_head)
+        source = k + batch * k_batch + t * ldk + head * head_size * 4
+        pack_panel(source, ldk, min(PANEL, n_ctx - t), head_size, panel)
+        row_to_f16(panel, PANEL * head_size, panels + item * head_size * PANEL_BYTES // 2)
+
+
+@kernel("v", "v_batch", "ldv", "n_batch", "n_ctx", "n_head", "head_size", "panels")
+def pack_values_f16(args, sync, thread, n_threads):
+    """As ``pack_values_f32``, to float16."""
+    v, v_batch, ldv, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
+    n_panels, row_bytes = (head_size + PANEL - 1) // PANEL, PANEL_BYTES // 2
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_head * n_panels:
+            break
+        column = (item % n_panels) * PANEL
+        head = item // n_panels % n_head
+        batch = item // (n_panels * n_head)
+        count = min(PANEL, head_size - column)
+        source = v + batch * v_batch + (head * head_size + column) * 4
+        target = panels + item * n_ctx * row_bytes
+        for t in range(n_ctx):
+            if count < PANEL:
+                fill_zero(target + t * row_bytes, row_bytes)
+            row_to_f16(source + t * ldv, count, target + t * row_bytes)

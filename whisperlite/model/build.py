@@ -93,19 +93,19 @@ def build_encoder(dims: Dims) -> Graph:
     return graph
 
 
-def build_cross_kv(dims: Dims) -> Graph:
-    """``audio_features`` (A, T, D) to packed ``keys.i`` and ``values.i`` of every decoder layer i."""
+def build_cross_kv(dims: Dims, dtype: str = FLOAT32) -> Graph:
+    """``audio_features`` (A, T, D) to ``keys.i`` and ``values.i`` of every decoder layer i, packed in ``dtype``."""
     graph = Graph()
     features = graph.input("audio_features", f32(symbol("A"), symbol("T"), dims.n_audio_state))
     for i in range(dims.n_text_layer):
         block = _Block(graph, f"decoder.blocks.{i}", dims.n_text_state, dims.n_text_head)
         for kind, op in (("key", "pack_keys"), ("value", "pack_values")):
             projected = block.project(features, f"cross_attn.{kind}")
-            graph.output(f"{kind}s.{i}", graph.add(op, [projected], n_head=dims.n_text_head))
+            graph.output(f"{kind}s.{i}", graph.add(op, [projected], n_head=dims.n_text_head, dtype=dtype))
     return graph
 
 
-def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
+def build_decoder(dims: Dims, score_heads: Heads = (), cross_dtype: str = FLOAT32) -> Graph:
     """New tokens to ``logits`` (R, V), with the caches of the past.
 
     Inputs: ``tokens`` (B, U); ``past``, ``own_rows`` (B); ``cache_rows`` (B, C); ``audio_rows`` (A+1); ``wanted``
@@ -144,9 +144,11 @@ def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
         x = graph.add("add", [block.project(attended, "attn.out"), x])
 
         q = block.project(block.norm(x, "cross_attn_ln"), "cross_attn.query")
-        keys = graph.input(f"keys.{i}", f32(n_audio, n_head, ceil_div(n_ctx, PANEL), head_size, PANEL))
+        key_shape = (n_audio, n_head, ceil_div(n_ctx, PANEL), head_size, PANEL)
+        keys = graph.input(f"keys.{i}", Fact(cross_dtype, key_shape))
         n_value_panels = -(-head_size // PANEL)
-        values = graph.input(f"values.{i}", f32(n_audio, n_head, n_value_panels, n_ctx, PANEL))
+        value_shape = (n_audio, n_head, n_value_panels, n_ctx, PANEL)
+        values = graph.input(f"values.{i}", Fact(cross_dtype, value_shape))
         attended = graph.add(
             "attention_packed",
             [q, keys, values, audio_rows],
@@ -167,7 +169,12 @@ def build_decoder(dims: Dims, score_heads: Heads = ()) -> Graph:
 
 
 def graph_of(
-    part: str, dims: Dims, score_heads: Heads = (), optimized: bool = True, dtype_of: DtypeOf | None = None
+    part: str,
+    dims: Dims,
+    score_heads: Heads = (),
+    optimized: bool = True,
+    dtype_of: DtypeOf | None = None,
+    cross_dtype: str = FLOAT32,
 ) -> Graph:
     """The graph of ``encoder``, ``cross_kv`` or ``decoder``, as planned or (``optimized=False``) as built.
 
@@ -175,6 +182,8 @@ def graph_of(
     ----------
     dtype_of : function of a tensor's name and shape, optional
         Dtype that a matmul weight is stored in; default float32.
+    cross_dtype : str
+        Dtype of the packed cross-attention keys and values: float32 or float16.
 
     Raises
     ------
@@ -184,9 +193,9 @@ def graph_of(
     if part not in PARTS:
         raise OptionError(f"part '{part}': give one of {', '.join(PARTS)}")
     if part == "decoder":
-        graph = build_decoder(dims, score_heads)
+        graph = build_decoder(dims, score_heads, cross_dtype)
     else:
-        graph = build_encoder(dims) if part == "encoder" else build_cross_kv(dims)
+        graph = build_encoder(dims) if part == "encoder" else build_cross_kv(dims, cross_dtype)
     if dtype_of is not None:
         graph = store_weights(graph, dtype_of)
     if not optimized:

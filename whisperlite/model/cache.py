@@ -24,8 +24,8 @@ class CrossKV:
 
     Attributes
     ----------
-    keys : tuple of float32 (A, H, ceil(T/32), K, 32)
-    values : tuple of float32 (A, H, ceil(K/32), T, 32)
+    keys : tuple of float32 or float16 (A, H, ceil(T/32), K, 32)
+    values : tuple of float32 or float16 (A, H, ceil(K/32), T, 32)
     n_audio : int
         A.
     n_ctx : int

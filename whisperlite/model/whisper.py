@@ -45,6 +45,8 @@ class Whisper:
         - ``float32``: exact; quantised weights are unpacked.
         - ``bfloat16``: rounded to bf16.
         - ``int8``: blocks of 32 signed bytes with a scale (q8_0). Activations are quantised too, as for all blocks.
+
+        Where weights are rounded, the keys and values of the audio are kept in float16.
     threads : int, optional
         Members of the thread team; default ``WHISPERLITE_THREADS`` or all CPUs of the process.
     backend : str, optional
@@ -305,7 +307,9 @@ class Whisper:
     def _graph(self, part: str, heads: tuple[tuple[int, int], ...]) -> Graph:
         key = (part, heads)
         if key not in self._graphs:
-            self._graphs[key] = graph_of(part, self.dims, heads, dtype_of=self._weight_dtype)
+            self._graphs[key] = graph_of(
+                part, self.dims, heads, dtype_of=self._weight_dtype, cross_dtype=self._cross_dtype()
+            )
         return self._graphs[key]
 
     def _weight_dtype(self, name: str, shape: tuple[int, ...]) -> str:
@@ -326,6 +330,15 @@ class Whisper:
             if stored == "bfloat16" and shape[1] % 2 == 0:
                 return "bfloat16"
         return "float32"
+
+    def _cross_dtype(self) -> str:
+        """Dtype of cross keys and values, which each step reads whole: 16 bits where weights are rounded too."""
+        from whisperlite.kernels import cpu
+
+        rounded = self.compute_type in ("bfloat16", "int8") or (
+            self.compute_type == "default" and any(dtype in QUANTIZED for dtype in self._stored.values())
+        )
+        return "float16" if rounded and (self.backend == "numpy" or cpu.has_float16()) else "float32"
 
     def _program(self, part: str, sizes: Mapping[str, int], heads: tuple[tuple[int, int], ...] = ()) -> Program:
         key = (part, heads, *sorted(sizes.items()))

@@ -220,8 +220,9 @@ class Run:
         reference = out.copy()
         out[...] = compiled
         scale = float(np.abs(reference).max(initial=1e-6))
-        difference = float(np.abs(compiled - reference).max(initial=0.0))
-        limit = scale * (BLOCK_TOLERANCE if self._has_blocks(entry) else CHECK_TOLERANCE)
+        difference = float(np.abs(compiled.astype(np.float32) - reference).max(initial=0.0))
+        rounded = self._has_blocks(entry) or entry.fact.dtype == "float16"
+        limit = scale * (BLOCK_TOLERANCE if rounded else CHECK_TOLERANCE)
         if not difference <= limit:
             raise CheckFailedError(
                 f"node {node} ({entry.op} {entry.name}): compiled and reference differ by {difference:.3g}; "

@@ -106,6 +106,8 @@ def batch_stride(buffer: Buffer) -> int:
 
 MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16": matmul.matmul_bf16}
 EMBED = {"float32": rows.embed_f32, "float16": halves.embed_f16, "bfloat16": halves.embed_bf16}
+ATTENTION = {"float32": attention.attention_packed_f32, "float16": attention.attention_packed_f16}
+SCORES = {"float32": attention.cross_scores_f32, "float16": attention.cross_scores_f16}
 WEIGHT_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 # Kernels on quantised weights, by bits of a code, steps of K in a block, and whether it has minima.
 BLOCKS = {
@@ -143,18 +145,18 @@ def block_weight(dtype: str) -> BlockWeight | None:
     return BlockWeight(*kernels, size, 1 if zero is None else -zero, bits / 8 + 2 * heads / size)
 
 
-def kernel_for(kernels: dict[str, Kernel], low: Lowering, node: NodeId, weight: NodeId) -> Kernel:
-    """The kernel for the dtype a weight is stored in.
+def kernel_for(kernels: dict[str, Kernel], low: Lowering, node: NodeId, stored: NodeId) -> Kernel:
+    """The kernel for the dtype that a weight, or packed keys and values, are stored in.
 
     Raises
     ------
     BackendError
         There is none.
     """
-    dtype = low.buffer(weight).dtype
+    dtype = low.buffer(stored).dtype
     if dtype not in kernels:
         op = low.plan.graph[node].op
-        raise BackendError(f"op '{op}' has no kernel for {dtype} weights; use one of {', '.join(kernels)}")
+        raise BackendError(f"op '{op}' has no kernel for {dtype}; use one of {', '.join(kernels)}")
     return kernels[dtype]
 
 
@@ -381,7 +383,7 @@ def lower_transpose_frames(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
     return [Call(node, rows.transpose_frames_f32, arguments, 0, 8 * int(np.prod(target.shape)))]
 
 
-def _lower_pack(kernel: Kernel, name: str) -> Callable[[Lowering, NodeId, dict[str, Any]], list[Call]]:
+def _lower_pack(kernels: dict[str, Kernel], name: str) -> Callable[[Lowering, NodeId, dict[str, Any]], list[Call]]:
     def lower(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
         (x,) = low.plan.graph[node].inputs
         source = low.buffer(x)
@@ -395,7 +397,11 @@ def _lower_pack(kernel: Kernel, name: str) -> Callable[[Lowering, NodeId, dict[s
             "head_size": source.shape[2] // attrs["n_head"],
             "panels": low.pointer(node),
         }
-        return [Call(node, kernel, arguments, 0, 8 * int(np.prod(source.shape)))]
+        kernel, scratch = kernels[attrs["dtype"]], 0
+        if "scratch" in kernel.params:
+            scratch = 4 * PANEL * source.shape[2] // attrs["n_head"]
+            arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
+        return [Call(node, kernel, arguments, 0, 8 * int(np.prod(source.shape)), scratch)]
 
     return lower
 
@@ -433,8 +439,11 @@ def lower_attention_packed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
     }
     n_scores = n_batch * n_new * attrs["n_head"] * attrs["n_ctx"]
     n_audio = low.buffer(keys).shape[0]
-    n_bytes = 8 * (n_audio * attrs["n_ctx"] * n_state + n_batch * n_new * n_state)
-    return [Call(node, attention.attention_packed_f32, arguments, 4 * n_scores * head_size, n_bytes, scratch)]
+    panel_bytes = int(WEIGHT_BYTES[low.buffer(keys).dtype])
+    n_bytes = 2 * panel_bytes * n_audio * attrs["n_ctx"] * n_state + 8 * n_batch * n_new * n_state
+    return [
+        Call(node, kernel_for(ATTENTION, low, node, keys), arguments, 4 * n_scores * head_size, n_bytes, scratch)
+    ]
 
 
 def lower_cross_scores(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
@@ -463,7 +472,7 @@ def lower_cross_scores(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> li
         "scratch_bytes": scratch,
     }
     flops = 2 * n_batch * n_new * len(heads) * attrs["n_ctx"] * head_size
-    return [Call(node, attention.cross_scores_f32, arguments, flops, 0, scratch)]
+    return [Call(node, kernel_for(SCORES, low, node, keys), arguments, flops, 0, scratch)]
 
 
 def lower_embed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
@@ -567,8 +576,8 @@ LOWER: dict[str, Callable[[Lowering, NodeId, dict[str, Any]], list[Call]]] = {
     "add": lower_add,
     "pad_frames": lower_pad_frames,
     "transpose_frames": lower_transpose_frames,
-    "pack_keys": _lower_pack(packing.pack_keys_f32, "k"),
-    "pack_values": _lower_pack(packing.pack_values_f32, "v"),
+    "pack_keys": _lower_pack({"float32": packing.pack_keys_f32, "float16": packing.pack_keys_f16}, "k"),
+    "pack_values": _lower_pack({"float32": packing.pack_values_f32, "float16": packing.pack_values_f16}, "v"),
     "attention_packed": lower_attention_packed,
     "cross_scores": lower_cross_scores,
     "embed": lower_embed,

@@ -151,7 +151,7 @@ def attention(q: Array, k: Array, v: Array, *, out: Array, n_head: int) -> None:
     out[...] = join_heads(softmax(scores) @ v)
 
 
-def pack_keys(k: Array, *, out: Array, n_head: int) -> None:
+def pack_keys(k: Array, *, out: Array, n_head: int, dtype: str) -> None:
     """(A, T, D) to (A, H, ceil(T/32), K, 32)."""
     heads = split_heads(k, n_head)  # (A, H, T, K)
     n_ctx = heads.shape[2]
@@ -159,7 +159,7 @@ def pack_keys(k: Array, *, out: Array, n_head: int) -> None:
     out[...] = padded.reshape(*out.shape[:3], PANEL, out.shape[3]).swapaxes(-1, -2)
 
 
-def pack_values(v: Array, *, out: Array, n_head: int) -> None:
+def pack_values(v: Array, *, out: Array, n_head: int, dtype: str) -> None:
     """(A, T, D) to (A, H, ceil(K/32), T, 32)."""
     heads = split_heads(v, n_head)
     head_size = heads.shape[3]
@@ -168,13 +168,15 @@ def pack_values(v: Array, *, out: Array, n_head: int) -> None:
 
 
 def unpack_keys(panels: Array, n_ctx: int) -> Array:
-    """Inverse of ``pack_keys``: (A, H, T, K)."""
+    """Inverse of ``pack_keys``: float32 (A, H, T, K)."""
+    panels = panels.astype(np.float32, copy=False)
     a, h, _, head_size, _ = panels.shape
     return panels.swapaxes(-1, -2).reshape(a, h, -1, head_size)[:, :, :n_ctx]
 
 
 def unpack_values(panels: Array, head_size: int) -> Array:
-    """Inverse of ``pack_values``: (A, H, T, K)."""
+    """Inverse of ``pack_values``: float32 (A, H, T, K)."""
+    panels = panels.astype(np.float32, copy=False)
     a, h, _, n_ctx, _ = panels.shape
     return panels.swapaxes(2, 3).reshape(a, h, n_ctx, -1)[..., :head_size]
 
