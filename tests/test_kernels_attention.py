@@ -156,10 +156,12 @@ def test_float16_panels_hold_the_rounded_keys_and_values(head_size, n_ctx):
     ):
         whole = pack(f32, name, x, 2).array
         panels, scratch = Guarded(whole.shape, np.float16), Guarded((32 * head_size,))
+        given = {
+            name: source.address, f"{name}_batch": source.array.strides[0], f"ld{name}": source.array.strides[1],
+        }  # fmt: skip
         more = {"scratch": scratch.address, "scratch_bytes": 0} if name == "k" else {}
         f16(
-            **{name: source.address, f"{name}_batch": source.array.strides[0], f"ld{name}": source.array.strides[1]},
-            n_batch=2, n_ctx=n_ctx, n_head=2, head_size=head_size, panels=panels.address, **more,
+            **given, n_batch=2, n_ctx=n_ctx, n_head=2, head_size=head_size, panels=panels.address, **more,
         )  # fmt: skip
         panels.check()
         scratch.check()
