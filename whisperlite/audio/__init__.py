@@ -1,12 +1,11 @@
-"""Audio to log-mel: load, resample, mel.
+"""Audio to log-mel: load, resample, mel, frames as samples arrive; voice activity in `vad`.
 
-In: files, bytes, arrays. Out: mono float32 samples at 16 kHz; log-mel spectrograms.
+In: files, bytes, arrays. Out: mono float32 samples at 16 kHz; log-mel spectrograms; spans of speech.
 Knows nothing of: models, tokens, transcription.
 """
 
 from whisperlite.audio.frontend import MelFrontend
 from whisperlite.audio.load import AudioSource, load_audio
-from whisperlite.audio.log_mel import LogMel
 from whisperlite.audio.mel import (
     CHUNK_LENGTH,
     FRAMES_PER_SECOND,
@@ -34,7 +33,6 @@ __all__ = [
     "SAMPLE_RATE",
     "TOKENS_PER_SECOND",
     "AudioSource",
-    "LogMel",
     "MelFrontend",
     "Resampler",
     "load_audio",

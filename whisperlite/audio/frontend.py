@@ -17,6 +17,7 @@ import numpy as np
 
 from whisperlite.audio import mel
 from whisperlite.audio.mel import EDGE, HOP_LENGTH, N_FFT
+from whisperlite.audio.samples import checked_samples
 from whisperlite.errors import AudioError, OptionError
 
 MaximumPolicy = Literal["window", "running"]
@@ -114,7 +115,9 @@ class MelFrontend:
         AudioError
             Samples of another kind, NaN or infinite ones, or ``finish`` was called. Nothing is taken then.
         """
-        samples = self._checked(samples)
+        if self._finished:
+            raise AudioError("the frontend is finished; make a new one for the next audio")
+        samples = checked_samples(samples)
         self._take(samples)
         start = self._end
         n_new = (self._stop - self._begin - N_FFT) // HOP_LENGTH + 1
@@ -228,20 +231,6 @@ class MelFrontend:
         if self._first < before:
             _ = self.maximum  # measured while the frames are there
             self._first = min(before, self._end)
-
-    def _checked(self, samples: np.ndarray) -> np.ndarray:
-        if self._finished:
-            raise AudioError("the frontend is finished; make a new one for the next audio")
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or samples.dtype.kind != "f":
-            raise AudioError(
-                f"a chunk is {samples.dtype} of shape {samples.shape}; push takes (n,) float32: "
-                "pass files through load_audio"
-            )
-        samples = np.ascontiguousarray(samples, np.float32)
-        if not np.isfinite(samples).all():
-            raise AudioError(f"a chunk of {len(samples)} samples holds NaN or infinite ones; repair or drop them")
-        return samples
 
     def _take(self, samples: np.ndarray) -> None:
         """Put samples behind those held."""

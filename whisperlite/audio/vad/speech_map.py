@@ -1,0 +1,137 @@
+"""Audio without its silence, and the way back.
+
+In: spans of speech. Out: the cut audio, times of the cut audio in the original, the spans that were removed.
+Knows nothing of: detectors, transcription.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from itertools import accumulate
+
+import numpy as np
+
+from whisperlite.audio.vad.options import SAMPLE_RATE
+from whisperlite.audio.vad.spans import Span
+from whisperlite.errors import OptionError
+
+
+class SpeechMap:
+    """Which samples of a recording are kept, and where each of them was.
+
+    Parameters
+    ----------
+    spans : iterable of (int, int)
+        Samples ``start .. end - 1`` to keep, in order and disjoint, as ``speech_spans`` gives them.
+    n_samples : int
+        Length of the recording.
+
+    Attributes
+    ----------
+    kept, removed : tuple of (int, int)
+        Together they cover every sample once.
+    n_kept : int
+        Length of the cut audio.
+
+    Raises
+    ------
+    OptionError
+        A span is empty, out of order or outside the recording.
+    """
+
+    def __init__(self, spans: Iterable[Span], n_samples: int):
+        self.n_samples = n_samples
+        kept: list[Span] = []
+        removed: list[Span] = []
+        before = 0
+        for start, end in spans:
+            if not before <= start < end <= n_samples:
+                raise OptionError(
+                    f"span {start} to {end}: give spans in order, after {before} and within {n_samples} samples"
+                )
+            if start > before:
+                removed.append((before, start))
+            kept.append((start, end))
+            before = end
+        if before < n_samples:
+            removed.append((before, n_samples))
+        self.kept, self.removed = tuple(kept), tuple(removed)
+        self._ends = list(accumulate(end - start for start, end in kept))  # in the cut audio
+        self.n_kept = self._ends[-1] if kept else 0
+
+    @property
+    def removed_seconds(self) -> tuple[tuple[float, float], ...]:
+        """``removed`` in seconds."""
+        return tuple((start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in self.removed)
+
+    def cut(self, audio: np.ndarray) -> np.ndarray:
+        """The kept samples one after another, in a new array.
+
+        Parameters
+        ----------
+        audio : ndarray (n_samples,)
+
+        Returns
+        -------
+        ndarray (n_kept,)
+
+        Raises
+        ------
+        OptionError
+            The audio has another length.
+        """
+        if audio.shape != (self.n_samples,):
+            raise OptionError(f"audio of shape {audio.shape}: this map is of {self.n_samples} samples")
+        return np.concatenate([audio[:0], *(audio[start:end] for start, end in self.kept)])
+
+    def original_sample(self, sample: int, is_end: bool = False) -> int:
+        """Where a position in the cut audio was in the recording.
+
+        Parameters
+        ----------
+        sample : int
+            0 to ``n_kept``. What lies beyond goes on after the last kept sample, up to the end of the recording.
+        is_end : bool
+            At a seam: the end of what came before it (True), or the start of what follows (False).
+
+        Returns
+        -------
+        int
+            ``cut(audio)[i]`` is ``audio[original_sample(i)]``. Never decreases as ``sample`` grows.
+        """
+        if not self.kept:
+            return min(max(sample, 0), self.n_samples)
+        index = bisect_left(self._ends, sample) if is_end else bisect_right(self._ends, sample)
+        return self._placed(sample, min(index, len(self.kept) - 1))
+
+    def original_time(self, seconds: float, is_end: bool = False) -> float:
+        """``original_sample`` in seconds; the time is taken to the nearest sample."""
+        return self.original_sample(round(seconds * SAMPLE_RATE), is_end) / SAMPLE_RATE
+
+    def original_times(self, start: float, end: float) -> tuple[float, float]:
+        """Start and end in the recording of a segment of the cut audio, in seconds; start <= end."""
+        first = self.original_time(start)
+        return first, max(first, self.original_time(end, is_end=True))
+
+    def original_word_times(self, start: float, end: float) -> tuple[float, float]:
+        """Start and end in the recording of a word of the cut audio, in seconds.
+
+        A word is never torn: it belongs to the span of speech that holds its middle, and ends where that does.
+        """
+        # ref: faster-whisper transcribe.py restore_speech_timestamps
+        if not self.kept:
+            return self.original_times(start, end)
+        first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+        index = min(bisect_right(self._ends, (first + last) // 2), len(self.kept) - 1)
+        lower, upper = self.kept[index]
+        if index == len(self.kept) - 1:
+            upper = self.n_samples
+        placed = (min(max(self._placed(at, index), lower), upper) for at in (first, last))
+        first, last = placed
+        return first / SAMPLE_RATE, last / SAMPLE_RATE
+
+    def _placed(self, sample: int, index: int) -> int:
+        """Where a position was, counted from span ``index``."""
+        end = self.kept[index][1]
+        return min(max(end + sample - self._ends[index], 0), self.n_samples)
