@@ -73,6 +73,9 @@ class Tensors:
     def read(self, name):
         return self.tensors[name].astype(np.float32)
 
+    def release(self):
+        pass
+
 
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 @pytest.mark.parametrize("threads", [1, 2])
