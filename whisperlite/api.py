@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from whisperlite.audio import N_FRAMES, AudioSource, load_audio, log_mel_spectrogram, pad_or_trim
-from whisperlite.checkpoint import Dims, open_checkpoint, resolve
+from whisperlite.checkpoint import Dims, HubOptions, open_checkpoint, resolve
+from whisperlite.conversion import vocabulary_of
 from whisperlite.decode import DecodingResult, choose_language, decode, detect_language, make_decoding_options
 from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.model import CrossKV, KVCache, Whisper
 from whisperlite.results import Window, Word
-from whisperlite.text import Tokenizer, language_code, load_vocabulary, tokenizer_for
+from whisperlite.text import Tokenizer, language_code, tokenizer_for
 from whisperlite.transcribe import (
     AlignOptions,
     LanguageOptions,
@@ -42,14 +43,25 @@ class WhisperModel:
     Parameters
     ----------
     name_or_path : str or Path
-        A size (``tiny`` .. ``large-v3-turbo``, ``distil-*``), an owner/name of the Hugging Face hub, a path to
-        an HF folder, a ``.safetensors`` or a ``.pt`` file; or ``nano``, the model inside the package.
+        A size (``tiny`` .. ``large-v3-turbo``, ``distil-*``), an owner/name (or owner/name/file) of the Hugging Face
+        hub, a path to an HF or CTranslate2 folder, a ``.safetensors``, ``.pt`` or ggml ``.bin`` file; or ``nano``,
+        the model inside the package.
     compute_type : str
-        ``float32``.
+        ``default``: weights as the file has them, quantised ones too; ``float32``, ``bfloat16`` or ``int8``.
     threads : int, optional
         As many as the process may use when not given.
     backend : str, optional
         ``numba``, or ``numpy``: slow, readable. Default: ``WHISPERLITE_BACKEND``, else ``numba``.
+    revision : str, optional
+        Branch, tag or commit of a hub model.
+    token : str, optional
+        For hub models that need a login.
+    cache_dir : str or Path, optional
+        Where hub models are kept; the hub's own cache when not given.
+    local_files_only : bool
+        True asks the hub for nothing.
+    alignment_heads : sequence of (int, int), optional
+        (decoder layer, head) for word times, in place of the model's own.
 
     Raises
     ------
@@ -69,12 +81,19 @@ class WhisperModel:
     def __init__(
         self,
         name_or_path: str | Path = "base",
-        compute_type: str = "float32",
+        compute_type: str = "default",
         threads: int | None = None,
         backend: str | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        alignment_heads: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        checkpoint = open_checkpoint(resolve(name_or_path))
-        self._vocabulary = load_vocabulary(checkpoint.dims.n_vocab, checkpoint.tokenizer_files)
+        path = resolve(name_or_path, HubOptions(revision, token, cache_dir, local_files_only))
+        heads = None if alignment_heads is None else tuple(alignment_heads)
+        checkpoint = open_checkpoint(path, heads)
+        self._vocabulary = vocabulary_of(checkpoint)
         self._model = Whisper(checkpoint, compute_type=compute_type, threads=threads, backend=backend)
         self.name = str(name_or_path)
 
@@ -168,8 +187,8 @@ class WhisperModel:
         self, audios: Iterable[AudioSource], batch_size: int, return_exceptions: bool, chosen: TranscribeOptions
     ) -> Iterator[Transcript | WhisperliteError]:
         order: list[_Prepared | WhisperliteError] = []
-        windows: dict[int, list[Window]] = {}
-        ended: set[int] = set()
+        windows: dict[Job, list[Window]] = {}
+        ended: set[Job] = set()
 
         def jobs() -> Iterator[Job]:
             for audio in audios:
@@ -181,7 +200,7 @@ class WhisperModel:
                     order.append(error)
                     continue
                 order.append(prepared)
-                windows[id(prepared.job)] = []
+                windows[prepared.job] = []
                 yield prepared.job
 
         def ready() -> Iterator[Transcript | WhisperliteError]:
@@ -191,18 +210,18 @@ class WhisperModel:
                     if not return_exceptions:
                         raise first
                     yield first
-                elif id(first.job) in ended:
-                    yield first.transcript(iter(windows.pop(id(first.job))))
+                elif first.job in ended:
+                    yield first.transcript(iter(windows.pop(first.job)))
                 else:
                     return
                 del order[0]
 
         for job, window in run_jobs(self._model, jobs(), chosen, batch_size):
             if window is None:
-                ended.add(id(job))
+                ended.add(job)
                 yield from ready()
             else:
-                windows[id(job)].append(window)
+                windows[job].append(window)
         yield from ready()
 
     def align(

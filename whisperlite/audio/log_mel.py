@@ -48,7 +48,7 @@ class LogMel:
         self._n_total = len(audio) + padding
         self.n_frames = self._n_total // HOP_LENGTH
         self._maximum = SILENT_LOG_POWER
-        for start in range(0, self.n_frames, N_FRAMES):
+        for start in range(0, max(self.n_frames, 1), N_FRAMES):  # too little audio is refused here
             self._maximum = max(self._maximum, float(self._power(start, start + N_FRAMES).max()))
 
     def frames(self, start: int, end: int) -> np.ndarray:

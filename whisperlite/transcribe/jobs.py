@@ -19,7 +19,7 @@ from whisperlite.transcribe.segments import WindowPlace
 from whisperlite.transcribe.windows import Content, clip_frames
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One audio, or some of its clips.
 

@@ -104,11 +104,11 @@ def run_jobs(
 
 def _in_order(model: Any, jobs: list[Job], options: TranscribeOptions, batch_size: int) -> Iterator[Window]:
     """The windows of all jobs, those of the first job first, segments numbered through."""
-    ready: dict[int, list[Window | None]] = {id(job): [] for job in jobs}
+    ready: dict[Job, list[Window | None]] = {job: [] for job in jobs}
     turn = n_segments = 0
     for done, decoded in run_jobs(model, jobs, options, batch_size):
-        ready[id(done)].append(decoded)
-        while turn < len(jobs) and (queue := ready[id(jobs[turn])]):
+        ready[done].append(decoded)
+        while turn < len(jobs) and (queue := ready[jobs[turn]]):
             window = queue.pop(0)
             if window is None:
                 turn += 1

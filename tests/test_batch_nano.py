@@ -1,0 +1,115 @@
+"""All recordings in one batch give what they give one by one, on nano; silence and noise say why they are empty."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from conftest import ASSETS, FIXTURES, SHARED
+
+import whisperlite
+from whisperlite.errors import AudioError, OptionError
+from whisperlite.results import NO_SPEECH, NO_TEXT
+
+FILES = sorted(
+    {path.name: path for folder in (FIXTURES, ASSETS, SHARED / "audio") for path in folder.glob("*.flac")}.values()
+)
+
+
+def record(transcript) -> tuple:
+    segments = [(s.id, s.tokens, s.start, s.end, s.words and len(s.words)) for s in transcript]
+    return transcript.language, segments, transcript.account
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="default"),
+        pytest.param(
+            {"language": "en", "word_timestamps": True, "beam_size": 3}, id="words", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"language": "en", "temperature": (0.4, 0.8), "best_of": 2}, id="sampled", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_batch_of_all_files_equals_one_by_one(nano, options):
+    batch = [record(transcript) for transcript in nano.transcribe_many(FILES, batch_size=6, **options)]
+    assert batch == [record(nano.transcribe(path, **options)) for path in FILES]
+
+
+def test_files_that_cannot_be_read(nano):
+    demo = whisperlite.demo_audio()
+    results = list(nano.transcribe_many(["none.wav", demo, "nothing.wav"], return_exceptions=True, language="en"))
+    assert [type(result).__name__ for result in results] == ["AudioError", "Transcript", "AudioError"]
+    assert results[1].text == nano.transcribe(demo, language="en").text
+    running = nano.transcribe_many([demo, "none.wav", demo], language="en")
+    assert next(running).text == results[1].text
+    with pytest.raises(AudioError, match=r"none\.wav"):
+        next(running)
+
+
+def test_many_refuses_at_once(nano):
+    with pytest.raises(OptionError, match="batch_size=0"):
+        nano.transcribe_many([], batch_size=0)
+    with pytest.raises(OptionError, match="did you mean beam_size"):
+        nano.transcribe_many([], beam=5)
+    with pytest.raises(OptionError, match="klingon"):
+        nano.transcribe_many([], language="klingon")
+    assert list(nano.transcribe_many([])) == []
+
+
+@pytest.mark.parametrize("name", ["silence_12s", "noise_20s"])
+def test_nobody_speaks(nano, audio_file, name):
+    transcript = nano.transcribe(audio_file(name))
+    assert transcript.text.strip() == ""
+    assert {span.kind for span in transcript.account} <= {NO_TEXT, NO_SPEECH}
+    assert all(span.reason for span in transcript.account)
+    assert transcript.account[0].start == 0 and transcript.account[-1].end == transcript.duration
+
+
+def test_languages_of_several_windows(nano):
+    spanish = np.tile(whisperlite.load_audio(whisperlite.demo_audio()), 10)
+    found = nano.detect_language(spanish, segments=2, threshold=1.0)
+    assert next(iter(found)) == "en"
+    with pytest.raises(OptionError, match="language_detection_segments=0"):
+        nano.detect_language(spanish, segments=0)
+    transcript = nano.transcribe(spanish, language_detection_segments=2, language_detection_threshold=1.0)
+    assert transcript.language_probs == found
+
+
+def test_align(nano):
+    demo = whisperlite.demo_audio()
+    words = nano.align(demo, "Hotel one left three kilo. Tango.")
+    assert [word.word for word in words] == [" Hotel", " one", " left", " three", " kilo.", " Tango."]
+    assert all(a.start <= a.end <= b.end for a, b in itertools.pairwise(words))
+    assert nano.align(demo, "Hotel one", language="en", heads=[(3, 1)])[0].word == " Hotel"
+    with pytest.raises(OptionError, match="x is not an option of align"):
+        nano.align(demo, "a", x=1)
+
+
+def test_grammar_of_digits(nano, audio_file):
+    grammar = """
+    root  ::= (" " digit)+ "."
+    digit ::= [Zz] "ero" | [Oo] "ne" | [Tt] ("wo" | "hree") | [Ff] ("our" | "ive") | [Ss] ("ix" | "even") |
+              [Ee] "ight" | [Nn] "ine"
+    """
+    path = audio_file("words_tts_a")
+    free = nano.transcribe(path, language="en", temperature=0.0)
+    held = nano.transcribe(path, language="en", temperature=0.0, grammar=grammar, without_timestamps=True)
+    digits = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+    assert not set(free.text.lower().replace(".", " ").split()) <= digits
+    assert held.text.strip() and set(held.text.lower().replace(".", " ").split()) <= digits
+
+
+def test_verbose_says_what_was_left_out(nano, audio_file, capsys):
+    nano.transcribe(audio_file("silence_12s"), language="en", temperature=0.0, verbose=True)
+    assert capsys.readouterr().out == "[00:00.000 --> 00:12.000] (no text: the model gave timestamps only)\n"
+
+
+def test_jobs_of_finished_files_are_forgotten(nano):
+    """A later file may be given the memory of an earlier one."""
+    demo = whisperlite.demo_audio()
+    texts = [transcript.text for transcript in nano.transcribe_many([demo] * 12, batch_size=2, language="en")]
+    assert len(texts) == 12 and len(set(texts)) == 1
