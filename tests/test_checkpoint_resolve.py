@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def asked(monkeypatch) -> list[str]:
     """Repositories asked for, instead of a network."""
     names: list[str] = []
 
-    def fetch(repo: str) -> Path:
+    def fetch(repo: str, options=None) -> Path:
         names.append(repo)
         return Path("/fetched") / repo
 
@@ -41,6 +42,9 @@ def test_names_and_paths(tmp_path, asked):
     resolve("large")
     resolve("distil-small.en")
     resolve("someone/whisper-thing")
+    resolve("ggerganov/whisper.cpp/ggml-tiny-q5_1.bin")
+    last = asked.pop()
+    assert last == "ggerganov/whisper.cpp/ggml-tiny-q5_1.bin"
     assert asked == ["openai/whisper-large-v3", "distil-whisper/distil-small.en", "someone/whisper-thing"]
 
 
@@ -61,26 +65,27 @@ def test_a_path_is_never_a_name(asked):
     assert asked == []
 
 
-def test_hub_errors_are_one_line(monkeypatch):
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
+CT2 = ["config.json", "vocabulary.json", "tokenizer.json", "model.bin", "README.md"]
+HF = ["config.json", "model.safetensors", "model.fp32.safetensors", "pytorch_model.bin", "flax_model.msgpack"]
+SHARDS = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
 
-    def offline(*args, **kwargs):
-        assert not any("fp32" in pattern or pattern == "*.safetensors" for pattern in kwargs["allow_patterns"])
-        raise LocalEntryNotFoundError("long\nstory")
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(CheckpointError) as caught:
-        resolve("tiny")
-    message = str(caught.value)
-    assert "openai/whisper-tiny is not on this machine" in message and "nano" in message and "\n" not in message
-
-    def broken(*args, **kwargs):
-        raise OSError("disk full\nreally")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
-    with pytest.raises(CheckpointError, match="cannot be fetched: disk full; fetch it elsewhere"):
-        resolve("tiny")
+def test_only_the_needed_files_are_chosen():
+    choose = partial(hub.choose_files, "a/b")
+    assert choose(HF) == hub.Choice(("config.json",), ("model.safetensors",))
+    assert choose(HF[3:]) == hub.Choice((), ("pytorch_model.bin",))
+    index = "model.safetensors.index.json"
+    assert choose([*SHARDS, index, "model.fp32-00001-of-00002.safetensors"]) == hub.Choice((index,), tuple(SHARDS))
+    assert choose(CT2) == hub.Choice(("config.json", "tokenizer.json", "vocabulary.json"), ("model.bin",))
+    assert choose(["ggml-model.bin", "training_args.bin", "README.md"]) == hub.Choice((), ("ggml-model.bin",), True)
+    several = ["ggml-tiny.bin", "ggml-base.bin"]
+    assert choose(several, "ggml-tiny.bin") == hub.Choice((), ("ggml-tiny.bin",), True)
+    with pytest.raises(CheckpointError, match=r"give one, as a/b/ggml-base\.bin: ggml-base\.bin, ggml-tiny\.bin"):
+        choose(several)
+    with pytest.raises(CheckpointError, match=r"has no file 'x\.bin'; it has ggml-base\.bin"):
+        choose(several, "x.bin")
+    with pytest.raises(CheckpointError, match="no weights of a Whisper model; it has no files"):
+        choose([])
 
 
 def test_nothing_heavy_is_imported():

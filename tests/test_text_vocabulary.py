@@ -184,7 +184,35 @@ def test_the_file_that_fits_is_taken(tmp_path, english, monkeypatch, capsys):
         load_vocabulary(51865, [broken])
 
 
+def write_list(path: Path, vocabulary: Vocabulary) -> Path:
+    pieces = [piece_of(token) for token in tokens_of(vocabulary)] + list(vocabulary.special_tokens)
+    text = json.dumps(pieces) if path.suffix == ".json" else "\n".join(pieces) + "\n"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["vocabulary.json", "vocabulary.txt"])
+def test_the_list_of_ctranslate2(tmp_path, name, english, multilingual):
+    path = write_list(tmp_path / name, multilingual)
+    found = load_vocabulary(51865, [path])
+    assert tokens_of(found) == tokens_of(multilingual)
+    assert found.encode(TEXTS[0]) == multilingual.encode(TEXTS[0])
+    assert tokens_of(load_vocabulary(51864, [path])) == tokens_of(english)  # it does not fit, and is passed over
+    path.write_text('["a", 5]' if path.suffix == ".json" else "a\nb\n")
+    with pytest.raises(TokenizerError, match="is not a list of Whisper's tokens"):
+        load_vocabulary(51865, [path])
+
+
+def test_tokens_of_the_model_file_come_first(tmp_path, multilingual, capsys, monkeypatch):
+    tokens = [*tokens_of(multilingual)]
+    tokens[1000] = b" whisperlite"
+    assert load_vocabulary(51865, [JSON], tokens).decode([1000]) == " whisperlite"
+    monkeypatch.setenv("WHISPERLITE_DEBUG", "1")
+    assert load_vocabulary(51865, [JSON], tokens[:9]).decode([1000]) == multilingual.decode([1000])
+    assert "vocabulary skipped" in capsys.readouterr().err
+
+
 def test_tokenizer_of_a_checkpoint():
-    checkpoint = SimpleNamespace(dims=SimpleNamespace(n_vocab=51866), tokenizer_files=())
+    checkpoint = SimpleNamespace(dims=SimpleNamespace(n_vocab=51866), tokenizer_files=(), tokens=None)
     tokenizer = load_tokenizer(checkpoint, "cantonese", "translate")
     assert (tokenizer.language, tokenizer.task, tokenizer.n_vocab) == ("yue", "translate", 51866)

@@ -12,32 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from whisperlite.audio.mel import mel_filters
-from whisperlite.checkpoint import Checkpoint, resolve
-from whisperlite.checkpoint.convert import FORMATS, Companions, convert
-from whisperlite.checkpoint.ggml import GgmlCheckpoint
-from whisperlite.checkpoint.write_tokenizer import tokenizer_json
+from whisperlite.checkpoint import resolve
+from whisperlite.checkpoint.convert import FORMATS, convert
+from whisperlite.conversion import companions
 from whisperlite.errors import WhisperliteError
 from whisperlite.quant import FORMATS as TYPES
-from whisperlite.text import Vocabulary, load_vocabulary
-from whisperlite.text.bpe import merges_of, piece_of
-from whisperlite.text.packaged import known_merges
-
-
-def companions(checkpoint: Checkpoint) -> Companions:
-    """Vocabulary and mel filters of a checkpoint: its own, otherwise OpenAI's for its sizes."""
-    n_vocab = checkpoint.dims.n_vocab
-    if isinstance(checkpoint, GgmlCheckpoint):
-        vocabulary = Vocabulary.from_tokens(checkpoint.tokens, n_vocab)
-    else:
-        vocabulary = load_vocabulary(n_vocab, checkpoint.tokenizer_files)
-    tokens = tuple(vocabulary.token_bytes(index) for index in range(vocabulary.eot))
-
-    def contents() -> str:
-        pieces = [piece_of(token) for token in tokens]
-        return tokenizer_json(pieces, known_merges(pieces) or merges_of(pieces), vocabulary.special_tokens)
-
-    return Companions(tokens, vocabulary.special_tokens, mel_filters(checkpoint.dims.n_mels), contents)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -43,9 +43,9 @@ class WhisperModel:
     Parameters
     ----------
     name_or_path : str or Path
-        A size (``tiny`` .. ``large-v3-turbo``, ``distil-*``), an owner/name (or owner/name/file) of the Hugging Face
-        hub, a path to an HF or CTranslate2 folder, a ``.safetensors``, ``.pt`` or ggml ``.bin`` file; or ``nano``,
-        the model inside the package.
+        A size (``tiny`` .. ``large-v3-turbo``, ``distil-*``), an owner/name (or owner/name/file) of the Hugging
+        Face hub, a path to an HF or CTranslate2 folder, a ``.safetensors``, ``.pt`` or ggml ``.bin`` file; or
+        ``nano``, the model inside the package.
     compute_type : str
         ``default``: weights as the file has them, quantised ones too; ``float32``, ``bfloat16`` or ``int8``.
     threads : int, optional

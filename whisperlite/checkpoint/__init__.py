@@ -1,4 +1,4 @@
-"""Read Whisper models: HF folders, ``.safetensors``, OpenAI ``.pt``.
+"""Read and write Whisper models: HF folders, ``.safetensors``, OpenAI ``.pt``, ggml, CTranslate2.
 
 In: a path or a model name. Out: ``Checkpoint``: dims, and tensors in OpenAI's names.
 Knows nothing of: kernels, graphs, tokens.
@@ -6,6 +6,7 @@ Knows nothing of: kernels, graphs, tokens.
 
 from whisperlite.checkpoint.checkpoint import Checkpoint
 from whisperlite.checkpoint.dims import Dims
+from whisperlite.checkpoint.hub import HubOptions
 from whisperlite.checkpoint.open import open_checkpoint
 from whisperlite.checkpoint.published import (
     PUBLISHED,
@@ -20,6 +21,7 @@ __all__ = [
     "PUBLISHED",
     "Checkpoint",
     "Dims",
+    "HubOptions",
     "Published",
     "alignment_heads_for",
     "default_alignment_heads",

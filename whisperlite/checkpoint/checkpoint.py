@@ -17,10 +17,12 @@ from whisperlite.checkpoint.dims import Dims
 from whisperlite.checkpoint.names import POSITIONAL, TIED, TOKEN_EMBEDDING, block_of, expected_shapes, sinusoids
 from whisperlite.checkpoint.published import Heads, alignment_heads_for
 from whisperlite.checkpoint.source import MappedFile, TensorSource
-from whisperlite.errors import CheckpointError
+from whisperlite.errors import CheckpointError, OptionError
 from whisperlite.trace import debug
 
-_TOKENIZER_FILES = ("tokenizer.json", "multilingual.tiktoken", "gpt2.tiktoken")
+_TOKENIZER_FILES = (
+    "tokenizer.json", "multilingual.tiktoken", "gpt2.tiktoken", "vocabulary.json", "vocabulary.txt",
+)  # fmt: skip
 
 
 class Checkpoint:
@@ -39,6 +41,8 @@ class Checkpoint:
         Contents of the JSON files beside the tensors; empty where there are none.
     tokenizer_files : tuple of Path
         Vocabulary files beside the tensors, the best source first.
+    tokens : tuple of bytes, or None
+        Text tokens by id, where the model file itself has them.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Checkpoint:
     ) -> None:
         self.path = path
         self.dims = dims
+        self.tokens: tuple[bytes, ...] | None = None
         self.config, self.generation_config = configs
         self.alignment_heads = _alignment_heads(dims, self.generation_config, path)
         folder = path if path.is_dir() else path.parent
@@ -180,6 +185,26 @@ def _alignment_heads(dims: Dims, generation_config: Mapping[str, Any], path: Pat
     # Distilled models carry their teacher's heads, in layers they do not have.
     debug(1, f"{path}: alignment_heads of generation_config.json are not heads of this model, ignored")
     return alignment_heads_for(dims, path.name)
+
+
+def checked_heads(dims: Dims, heads: Heads) -> Heads:
+    """Heads that a caller gives in place of the model's.
+
+    Raises
+    ------
+    OptionError
+        There are none, or one is not of this model.
+    """
+    for layer, head in heads:
+        if not (0 <= layer < dims.n_text_layer and 0 <= head < dims.n_text_head):
+            raise OptionError(
+                f"alignment head {(layer, head)} is not of {dims.n_text_layer} layers of {dims.n_text_head} heads."
+            )
+    if not heads:
+        raise OptionError(
+            "alignment_heads is empty; give (layer, head) pairs, or leave it out for the model's own."
+        )
+    return tuple((int(layer), int(head)) for layer, head in heads)
 
 
 def _is_head(pair: object, dims: Dims) -> bool:

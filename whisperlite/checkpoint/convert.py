@@ -90,9 +90,7 @@ def convert(
         raise OptionError(f"format {format!r} is not written; give {' or '.join(FORMATS)}.")
     if format == "ggml" and alignment_heads is not None:
         raise OptionError("a ggml file holds no alignment heads; write an HF folder to keep them.")
-    with open_checkpoint(source) as checkpoint:
-        if alignment_heads is not None:
-            checkpoint.alignment_heads = _checked_heads(checkpoint, alignment_heads)
+    with open_checkpoint(source, alignment_heads) as checkpoint:
         if format == "ggml":
             return _to_ggml(checkpoint, Path(target), type, companions, progress)
         return _to_hf(checkpoint, Path(target), type, companions, progress)
@@ -137,13 +135,3 @@ def _to_hf(
         tokenizer_json = given.tokenizer_json()
     special_tokens = None if given is None else given.special_tokens
     return write_hf(checkpoint, target, kind, special_tokens, tokenizer_json, progress)
-
-
-def _checked_heads(checkpoint: Checkpoint, heads: Heads) -> Heads:
-    dims = checkpoint.dims
-    for layer, head in heads:
-        if not (0 <= layer < dims.n_text_layer and 0 <= head < dims.n_text_head):
-            raise OptionError(
-                f"alignment head {(layer, head)} is not of {dims.n_text_layer} layers of {dims.n_text_head} heads."
-            )
-    return tuple((layer, head) for layer, head in heads)

@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from whisperlite.checkpoint.checkpoint import Checkpoint
+from whisperlite.checkpoint.checkpoint import Checkpoint, checked_heads
 from whisperlite.checkpoint.ctranslate2 import looks_like_ctranslate2, open_ctranslate2
 from whisperlite.checkpoint.dims import Dims
 from whisperlite.checkpoint.ggml import looks_like_ggml, open_ggml
 from whisperlite.checkpoint.names import openai_name
+from whisperlite.checkpoint.published import Heads
 from whisperlite.checkpoint.safetensors import looks_like_safetensors, safetensors_sources
 from whisperlite.checkpoint.source import MappedFile, TensorSource
 from whisperlite.checkpoint.torchzip import looks_like_zip, torch_values
-from whisperlite.errors import CheckpointError
+from whisperlite.errors import CheckpointError, OptionError
 from whisperlite.trace import debug
 
 Sources = dict[str, TensorSource]
@@ -30,7 +31,7 @@ _MAX_JSON_BYTES = 64 << 20
 _OTHER_GGML_MAGICS = (b"GGUF", b"fmgg", b"tjgg", b"ggml")
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, alignment_heads: Heads | None = None) -> Checkpoint:
     """Open an HF folder, a ``.safetensors``, OpenAI ``.pt`` or ggml file, or a CTranslate2 folder, by content.
 
     Tensors are memory-mapped and read when asked for. Nothing in the file is executed.
@@ -40,9 +41,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     path
         A folder with ``config.json`` and ``model.safetensors`` (or an index and shards) or CTranslate2's
         ``model.bin``, or a file.
+    alignment_heads
+        (layer, head) in place of those that the model names or its sizes suggest: a ggml file has none of its own.
 
     Raises
     ------
+    OptionError
+        A head is not of this model.
     CheckpointError
         The path is missing, damaged, of another format, or not a Whisper model.
 
@@ -53,7 +58,17 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     ...     checkpoint.dims.n_text_layer, checkpoint.shape("decoder.token_embedding.weight")
     (4, (51865, 128))
     """
-    path = Path(path)
+    checkpoint = _open(Path(path))
+    if alignment_heads is not None:
+        try:
+            checkpoint.alignment_heads = checked_heads(checkpoint.dims, alignment_heads)
+        except OptionError:
+            checkpoint.close()
+            raise
+    return checkpoint
+
+
+def _open(path: Path) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give {_FORMATS}.")
     paths = _weights_of_folder(path) if path.is_dir() else (path,)

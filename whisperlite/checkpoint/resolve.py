@@ -1,20 +1,24 @@
 """From what a user calls a model to a place on disk.
 
-In: a path, ``nano``, a size name, or an ``owner/name`` of the hub. Out: a path that exists.
+In: a path, ``nano``, a size name, ``owner/name`` or ``owner/name/file`` of the hub. Out: a path that exists.
 Knows nothing of: what is at the path.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from whisperlite.checkpoint import hub
+from whisperlite.checkpoint.hub import HubOptions
 from whisperlite.checkpoint.published import PUBLISHED, published
 from whisperlite.errors import CheckpointError
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 ASSETS = Path(__file__).parent.parent / "assets"
 
 
-def resolve(name_or_path: str | Path) -> Path:
+def resolve(name_or_path: str | Path, options: HubOptions | None = None) -> Path:
     """Path of a model, fetched from the hub when it is a name that is not on disk.
 
     Names win over files: write ``./tiny`` for a local folder of that name.
@@ -22,7 +26,10 @@ def resolve(name_or_path: str | Path) -> Path:
     Parameters
     ----------
     name_or_path
-        ``nano``, a size name (``tiny`` .. ``large-v3-turbo``, ``distil-*``), an existing path, or ``owner/name``.
+        ``nano``, a size name (``tiny`` .. ``large-v3-turbo``, ``distil-*``), an existing path,
+        ``owner/name``, or ``owner/name/file`` where a repository holds several models.
+    options
+        Revision, token, cache and whether the hub may be asked; matters for names alone.
 
     Raises
     ------
@@ -34,12 +41,12 @@ def resolve(name_or_path: str | Path) -> Path:
             return ASSETS / "nano"
         row = published(name_or_path)
         if row is not None:
-            return _fetch(row.repo)
+            return hub.fetch(row.repo, options)
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path
     if isinstance(name_or_path, str) and _is_repo(name_or_path):
-        return _fetch(name_or_path)
+        return hub.fetch(name_or_path, options)
     if path.name != str(name_or_path):
         raise CheckpointError(
             f"{path} does not exist; give a path that does, a model name, or owner/name of the hub."
@@ -51,19 +58,9 @@ def resolve(name_or_path: str | Path) -> Path:
 
 
 def _is_repo(text: str) -> bool:
-    owner, slash, name = text.partition("/")
-    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-    suffix = Path(name).suffix
-    return (
-        bool(slash and owner and name)
-        and set(owner + name) <= allowed
-        and owner[0] not in "-."
-        and name[0] not in "-."
-        and suffix not in (".pt", ".safetensors", ".bin", ".pth")
-    )
-
-
-def _fetch(repo: str) -> Path:
-    from whisperlite.checkpoint.hub import fetch
-
-    return fetch(repo)
+    parts = text.split("/")
+    suffix = Path(text).suffix
+    if not 2 <= len(parts) <= 3 or not all(map(_NAME.fullmatch, parts)):
+        return False
+    # With two parts and such an ending it is a path to a file that is not there.
+    return (len(parts) == 3) == (suffix in (".pt", ".safetensors", ".bin", ".pth"))

@@ -60,7 +60,9 @@ def transcribe(
     model: Annotated[
         str, _option(_MODEL, "tiny .. large-v3-turbo, owner/name of the hub, a path, or nano (built in).")
     ] = "base",
-    compute_type: Annotated[str, _option(_MODEL, "Arithmetic: float32.")] = "float32",
+    compute_type: Annotated[
+        str, _option(_MODEL, "default (as the file has them), float32, bfloat16, int8.")
+    ] = "default",
     threads: Annotated[int | None, _option(_MODEL, "Default: all the process may use.", min=1)] = None,
     backend: Annotated[str | None, _option(_MODEL, "numba, or numpy: slow, readable.")] = None,
     language: Annotated[str | None, _option(_TEXT, "Code or name; detected when not given.")] = None,

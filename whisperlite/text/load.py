@@ -1,12 +1,12 @@
 """The vocabulary of a checkpoint.
 
-In: ``n_vocab`` and the vocabulary files beside a model. Out: ``Vocabulary``, ``Tokenizer``.
+In: ``n_vocab``, tokens of a model file, vocabulary files beside it. Out: ``Vocabulary``, ``Tokenizer``.
 Knows nothing of: model file formats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,9 +24,12 @@ class HasVocabulary(Protocol):
     @property
     def tokenizer_files(self) -> Sequence[Path]: ...
 
+    @property
+    def tokens(self) -> Sequence[bytes] | None: ...
 
-def load_vocabulary(n_vocab: int, files: Sequence[Path] = ()) -> Vocabulary:
-    """The first of ``files`` that fits ``n_vocab``; otherwise OpenAI's vocabulary of that size, from the package.
+
+def load_vocabulary(n_vocab: int, files: Sequence[Path] = (), tokens: Sequence[bytes] | None = None) -> Vocabulary:
+    """The model file's own ``tokens``, else the first of ``files`` that fits, else OpenAI's of that size.
 
     Raises
     ------
@@ -34,11 +37,14 @@ def load_vocabulary(n_vocab: int, files: Sequence[Path] = ()) -> Vocabulary:
         Whisper has no vocabulary of that size, or a file is damaged.
     """
     n_text_tokens(n_vocab)  # a size that is not Whisper's is no misfit of a file
+    if tokens is not None:
+        try:
+            return Vocabulary.from_tokens(tokens, n_vocab)
+        except MisfitError as error:
+            debug(1, f"vocabulary skipped: {error}")
     for path in files:
         try:
-            if path.suffix == ".tiktoken":
-                return Vocabulary.from_ranks(path, n_vocab)
-            return Vocabulary.from_tokenizer_json(path, n_vocab)
+            return _reader(path)(path, n_vocab)
         except MisfitError as error:
             debug(1, f"vocabulary skipped: {error}")
     return Vocabulary.packaged(n_vocab)
@@ -54,4 +60,11 @@ def load_tokenizer(checkpoint: HasVocabulary, language: str | None = None, task:
     OptionError
         The model does not know the language or the task.
     """
-    return tokenizer_for(load_vocabulary(checkpoint.dims.n_vocab, checkpoint.tokenizer_files), language, task)
+    vocabulary = load_vocabulary(checkpoint.dims.n_vocab, checkpoint.tokenizer_files, checkpoint.tokens)
+    return tokenizer_for(vocabulary, language, task)
+
+
+def _reader(path: Path) -> Callable[[Path, int], Vocabulary]:
+    if path.suffix == ".tiktoken":
+        return Vocabulary.from_ranks
+    return Vocabulary.from_list if path.stem == "vocabulary" else Vocabulary.from_tokenizer_json

@@ -1,6 +1,6 @@
 """Text tokens and special tokens of one model: loaded once, shared by every language and task.
 
-In: a ``tokenizer.json``, OpenAI's ranks, or tokens by id. Out: ``Vocabulary``.
+In: a ``tokenizer.json``, OpenAI's ranks, CTranslate2's list, or tokens by id. Out: ``Vocabulary``.
 Knows nothing of: the language and task at hand, checkpoints.
 
 Special ids are computed from ``n_vocab``, never read: files of different makers disagree about them.
@@ -119,6 +119,29 @@ class Vocabulary:
         except (ValueError, KeyError, binascii.Error):
             raise TokenizerError(f"{path} is not a file of ranks; fetch it again.") from None
         return cls([piece_of(token) for token in tokens], n_vocab)
+
+    @classmethod
+    def from_list(cls, path: str | Path, n_vocab: int) -> Vocabulary:
+        """From CTranslate2's ``vocabulary.json`` (a list) or ``vocabulary.txt`` (a line each): pieces by id.
+
+        Raises
+        ------
+        TokenizerError
+            The file is unreadable, or of a model with another vocabulary.
+        """
+        n_text = n_text_tokens(n_vocab)
+        content = _read(path)
+        try:
+            pieces = json.loads(content) if content.lstrip()[:1] == b"[" else content.decode().split("\n")
+            at = pieces.index(_EOT) if isinstance(pieces, list) else -1
+            joined = "".join(pieces[:n_text])
+        except (ValueError, TypeError, RecursionError):
+            raise TokenizerError(f"{path} is not a list of Whisper's tokens; fetch it again.") from None
+        if at != n_text:
+            raise MisfitError(f"{path} has {_EOT} at {at}; n_vocab {n_vocab} needs it at {n_text}.")
+        if not is_piece(joined):
+            raise MisfitError(f"{path} has tokens that are no bytes; Whisper's tokenizer is byte-level BPE.")
+        return cls(pieces[:n_text], n_vocab)
 
     @classmethod
     def from_tokens(cls, tokens: Sequence[bytes], n_vocab: int) -> Vocabulary:

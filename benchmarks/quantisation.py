@@ -1,0 +1,285 @@
+"""Quantised models: time, memory and words wrong by type; a true-size model beside whisper.cpp.
+
+In: recordings with reference texts, an interpreter that has pywhispercpp. Out: ``docs/quantisation.md``.
+Knows nothing of: how blocks are stored or computed with.
+
+    python -m benchmarks.quantisation --peer /path/to/python --out docs/quantisation.md
+
+Every row is a process of its own, so that its peak is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDINGS = ROOT.parent / "shared" / "audio"
+SIZE, KIND, N_STEPS = "small", "q5_0", 220
+PEAK_FACTOR, INTERPRETER_MB, LOAD_SECONDS = 1.25, 120, 1.0
+FEATURES = ("sse3", "avx", "f16c", "avx2", "fma", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_fp16",
+            "amx_int8", "amx_bf16", "neon", "asimd", "asimddp", "i8mm")  # fmt: skip
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case, without punctuation; a CJK character is a word."""
+    return re.findall(r"[぀-ヿ㐀-鿿]|[^\W_]+(?:'[^\W_]+)*", text.lower())
+
+
+def word_errors(reference: Sequence[str], found: Sequence[str]) -> int:
+    """Fewest words put in, left out or changed."""
+    row = list(range(len(found) + 1))
+    for i, wanted in enumerate(reference, start=1):
+        before, row[0] = row[0], i
+        for j, got in enumerate(found, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (wanted != got))
+    return row[-1]
+
+
+def peak_mb() -> float:
+    """Most memory that this process has held, in 10^6 bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+# Workers: each is called by name in a new process and answers in JSON.
+
+
+def transcribe_recordings(model: str, compute_type: str) -> dict[str, Any]:
+    """Transcribe every recording that has a reference."""
+    import time
+
+    from whisperlite import WhisperModel
+
+    references = json.loads((RECORDINGS / "refs.json").read_text())
+    whisper = WhisperModel(model, compute_type=compute_type)
+    options = {"temperature": 0.0, "condition_on_previous_text": False}
+    texts, seconds = {}, 0.0
+    warm = next(iter(references))
+    whisper.transcribe(RECORDINGS / f"{warm}.flac", **options).text  # noqa: B018
+    for name, reference in references.items():
+        started = time.perf_counter()
+        texts[name] = whisper.transcribe(
+            RECORDINGS / f"{name}.flac", language=reference.get("language"), **options
+        ).text
+        seconds += time.perf_counter() - started
+    return {"texts": texts, "seconds": seconds, "peak_mb": peak_mb(), "weights_mb": whisper._model.n_bytes / 1e6}
+
+
+def load_and_decode(model: str, compute_type: str) -> dict[str, Any]:
+    """Load a model, encode one window, and decode as many tokens as whisper.cpp lets a window have."""
+    import time
+
+    from whisperlite.checkpoint import open_checkpoint
+    from whisperlite.kernels.packing_blocks import pack_blocks32
+    from whisperlite.model import Whisper
+
+    pack_blocks32.address()  # Numba itself, once a process
+    started = time.perf_counter()
+    whisper = Whisper(open_checkpoint(model), compute_type=compute_type)
+    load = time.perf_counter() - started
+    mel = np.random.default_rng(0).standard_normal((1, whisper.dims.n_mels, 3000)).astype(np.float32)
+    started = time.perf_counter()
+    cross, cache = whisper.cross_kv(whisper.encode(mel)), whisper.new_cache(1)
+    encode = time.perf_counter() - started
+    logits = whisper.prefill([[50258, 50259, 50359]], cache, cross)[:, 0]
+    started = time.perf_counter()
+    for _ in range(N_STEPS):
+        logits = whisper.step(logits.argmax(-1), cache, cross, copy=False)
+    return {
+        "load": load, "encode": encode, "decode": time.perf_counter() - started, "peak_mb": peak_mb(),
+        "weights_mb": whisper.n_bytes / 1e6,
+    }  # fmt: skip
+
+
+def whisper_cpp(model: str, compute_type: str) -> dict[str, Any]:
+    """The same window and number of tokens through pywhispercpp."""
+    import time
+
+    from pywhispercpp.model import Model
+
+    started = time.perf_counter()
+    whisper = Model(
+        model, n_threads=2, print_progress=False, print_realtime=False, redirect_whispercpp_logs_to=None
+    )
+    load = time.perf_counter() - started
+    audio = (0.1 * np.random.default_rng(0).standard_normal(480000)).astype(np.float32)
+    started = time.perf_counter()
+    whisper.transcribe(
+        audio, language="en", temperature_inc=0.0, max_tokens=N_STEPS, single_segment=True, greedy={"best_of": 1}
+    )
+    return {"load": load, "total": time.perf_counter() - started, "peak_mb": peak_mb()}
+
+
+WORKERS: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "transcribe": transcribe_recordings,
+    "ours": load_and_decode,
+    "whisper.cpp": whisper_cpp,
+}
+
+
+def ask(
+    worker: str, model: Path | str, compute_type: str = "default", python: str = sys.executable
+) -> dict[str, Any]:
+    """What a worker answers."""
+    command = [python, "-m", "benchmarks.quantisation", "--worker", worker, str(model), compute_type]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        raise SystemExit(f"{worker} {model}: {done.stderr.strip()[-400:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+# The report.
+
+
+def machine() -> str:
+    """CPU, its instruction sets that matter here, and the threads used."""
+    try:
+        info = dict(
+            (part.strip() for part in line.split(":", 1))
+            for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+            if ":" in line
+        )
+    except OSError:
+        info = {}
+    has = set((info.get("flags") or info.get("Features") or "").split())
+    sets = ", ".join(name for name in FEATURES if name in has)
+    import os
+
+    return f"{info.get('model name', platform.machine())}, {os.cpu_count()} CPUs; {sets or 'features unknown'}"
+
+
+def types_table(folder: Path) -> list[str]:
+    """Rows by format and type, of nano."""
+    from whisperlite.checkpoint import resolve
+    from whisperlite.checkpoint.convert import convert
+    from whisperlite.conversion import companions
+    from whisperlite.quant import FORMATS
+
+    source = resolve("nano")
+    models: list[tuple[str, Path, str]] = [("HF, float32", source, "float32")]
+    models += [(f"HF, {kind}", source, kind) for kind in ("default", "bfloat16", "int8")]
+    for kind in FORMATS:
+        path = folder / f"ggml-nano-{kind}.bin"
+        try:
+            models.append((f"ggml {kind}", convert(source, path, "ggml", kind, companions), "default"))
+        except Exception as error:
+            print(f"{kind}: {error}", file=sys.stderr)
+    models.append(("ggml q8_0, float32", folder / "ggml-nano-q8_0.bin", "float32"))
+    references = json.loads((RECORDINGS / "refs.json").read_text())
+    wanted = {
+        name: words_of(" ".join(segment["text"] for segment in reference["segments"]))
+        for name, reference in references.items()
+    }
+    n_words = sum(map(len, wanted.values()))
+    lines = [
+        f"| nano as | file MB | weights MB | peak RSS MB | seconds | word errors of {n_words} | texts as float32 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    exact: dict[str, str] = {}
+    for label, path, compute_type in models:
+        answer = ask("transcribe", path, compute_type)
+        texts = answer["texts"]
+        exact = exact or texts
+        wrong = sum(word_errors(wanted[name], words_of(text)) for name, text in texts.items())
+        same = sum(text == exact[name] for name, text in texts.items())
+        files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+        size = sum(file.stat().st_size for file in files) / 1e6
+        lines.append(
+            f"| {label} | {size:.1f} | {answer['weights_mb']:.1f} | {answer['peak_mb']:.0f} | "
+            f"{answer['seconds']:.2f} | {wrong} ({100 * wrong / n_words:.1f} %) | {same} of {len(texts)} |"
+        )
+        print(lines[-1], file=sys.stderr)
+    return lines
+
+
+def size_table(folder: Path, peer: str | None) -> list[str]:
+    """A random model of true size, here and in whisper.cpp."""
+    from benchmarks.random_models import cached_random_model
+    from whisperlite.checkpoint.convert import convert
+    from whisperlite.conversion import companions
+
+    path = convert(cached_random_model(SIZE), folder / f"ggml-{SIZE}-{KIND}.bin", "ggml", KIND, companions)
+    ask("ours", path)  # compiles kernels
+    ours = ask("ours", path)
+    file_mb = path.stat().st_size / 1e6
+    lines = [
+        f"| {SIZE} {KIND}, {file_mb:.0f} MB | load s | window s | peak RSS MB |",
+        "|---|---|---|---|",
+        f"| whisperlite | {ours['load']:.2f} | {ours['encode'] + ours['decode']:.1f} | {ours['peak_mb']:.0f} |",
+    ]
+    if peer:
+        theirs = ask("whisper.cpp", path, python=peer)
+        lines.append(f"| whisper.cpp | {theirs['load']:.2f} | {theirs['total']:.1f} | {theirs['peak_mb']:.0f} |")
+        limit = PEAK_FACTOR * theirs["peak_mb"] + INTERPRETER_MB
+        lines += [
+            "",
+            f"Limit of the peak: {PEAK_FACTOR} x {theirs['peak_mb']:.0f} + {INTERPRETER_MB} = {limit:.0f} MB: "
+            f"{'held' if ours['peak_mb'] <= limit else 'MISSED'}. Limit of the load: {LOAD_SECONDS:g} s: "
+            f"{'held' if ours['load'] <= LOAD_SECONDS else 'MISSED'}. Packed weights: {ours['weights_mb']:.0f} MB.",
+        ]
+    print("\n".join(lines), file=sys.stderr)
+    return lines
+
+
+TEXT = """\
+# Quantised models
+
+Quantised weights stay in their blocks: a model takes about the memory of its file, and a decode step reads 4, 5 or
+8 bits a weight. `whisperlite quantize SOURCE TARGET --type q5_0` makes one; its blocks are byte for byte ggml's.
+
+Written by `python -m benchmarks.quantisation`. Machine: {machine}.
+
+## By type
+
+All recordings of the test set that have a reference, greedily at temperature 0, after one to warm up; each row in a
+process of its own. Peak RSS holds the interpreter, Numba and the audio too. nano is tiny, so it shows what a type
+costs in words rather than in memory; its rows of 128 columns do not fill the blocks of 256 of k-quants.
+
+{types}
+
+## Against whisper.cpp, at true size
+
+One window of 30 s and {n_steps} tokens after it, random weights of the size of `{size}`; each engine in a process
+of its own, one after the other. Load is from the file to a model that is ready, without Numba's own import.
+
+{sizes}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--worker", nargs=3, metavar=("NAME", "MODEL", "TYPE"), help=argparse.SUPPRESS)
+    parser.add_argument("--peer", help="interpreter that has pywhispercpp")
+    parser.add_argument("--out", type=Path, help="file to write; standard output when not given")
+    arguments = parser.parse_args()
+    if arguments.worker:
+        name, model, compute_type = arguments.worker
+        print(json.dumps(WORKERS[name](model, compute_type)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        sizes, types = size_table(Path(folder), arguments.peer), types_table(Path(folder))
+    text = TEXT.format(
+        machine=machine(), types="\n".join(types), sizes="\n".join(sizes), n_steps=N_STEPS, size=SIZE
+    )
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
