@@ -1,6 +1,7 @@
 """The Whisper model: graphs, caches, and the object that runs them."""
 
 from whisperlite.model.cache import CrossKV, KVCache
-from whisperlite.model.whisper import COMPUTE_TYPES, Whisper
+from whisperlite.model.dtypes import COMPUTE_TYPES
+from whisperlite.model.whisper import Whisper
 
 __all__ = ["COMPUTE_TYPES", "CrossKV", "KVCache", "Whisper"]

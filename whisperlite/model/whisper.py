@@ -20,13 +20,12 @@ from whisperlite.errors import OptionError
 from whisperlite.graph import Graph, Plan, make_plan
 from whisperlite.model.build import PARTS, graph_of
 from whisperlite.model.cache import CrossKV, KVCache
-from whisperlite.quant import QUANTIZED
+from whisperlite.model.dtypes import KeptDtypes
 from whisperlite.runtime.executor import Program, Run, Workspace, checked_backend
 from whisperlite.runtime.team import checked_threads
 from whisperlite.runtime.weights import Weights
 
 Array = NDArray[Any]
-COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8")
 MAX_PROGRAMS = 24
 
 
@@ -67,14 +66,13 @@ class Whisper:
         threads: int | None = None,
         backend: str | None = None,
     ):
-        if compute_type not in COMPUTE_TYPES:
-            raise OptionError(f"compute_type={compute_type!r}: give one of {', '.join(COMPUTE_TYPES)}")
         self.dims = checkpoint.dims
         self.compute_type = compute_type
         self.threads = checked_threads(threads)
         self.backend = checked_backend(backend)
         self.alignment_heads: tuple[tuple[int, int], ...] = tuple(checkpoint.alignment_heads)
-        self._stored = {name: checkpoint.dtype(name) for name in checkpoint.names()}
+        stored = {name: checkpoint.dtype(name) for name in checkpoint.names()}
+        self._kept = KeptDtypes(compute_type, stored, self.backend)
         self._weights = Weights(checkpoint)
         self._workspace = Workspace()
         self._lock = threading.RLock()
@@ -307,38 +305,9 @@ class Whisper:
     def _graph(self, part: str, heads: tuple[tuple[int, int], ...]) -> Graph:
         key = (part, heads)
         if key not in self._graphs:
-            self._graphs[key] = graph_of(
-                part, self.dims, heads, dtype_of=self._weight_dtype, cross_dtype=self._cross_dtype()
-            )
+            kept = self._kept
+            self._graphs[key] = graph_of(part, self.dims, heads, dtype_of=kept.weight, cross_dtype=kept.cross())
         return self._graphs[key]
-
-    def _weight_dtype(self, name: str, shape: tuple[int, ...]) -> str:
-        """Dtype that a matmul weight is kept in."""
-        stored = self._stored[name]
-        if self.compute_type == "int8" and len(shape) == 2 and shape[1] % 32 == 0:
-            return "int8"
-        if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
-            return "bfloat16"
-        if self.compute_type == "default" and stored in QUANTIZED:
-            return stored
-        # The decoder reads each weight once a step: bytes are its cost. The encoder reads a weight for 1500 rows.
-        if name.startswith("decoder.") and ".cross_attn.key" not in name and ".cross_attn.value" not in name:
-            from whisperlite.kernels import cpu
-
-            if stored == "float16" and (self.backend == "numpy" or cpu.has_float16()):
-                return "float16"
-            if stored == "bfloat16" and shape[1] % 2 == 0:
-                return "bfloat16"
-        return "float32"
-
-    def _cross_dtype(self) -> str:
-        """Dtype of cross keys and values, which each step reads whole: 16 bits where weights are rounded too."""
-        from whisperlite.kernels import cpu
-
-        rounded = self.compute_type in ("bfloat16", "int8") or (
-            self.compute_type == "default" and any(dtype in QUANTIZED for dtype in self._stored.values())
-        )
-        return "float16" if rounded and (self.backend == "numpy" or cpu.has_float16()) else "float32"
 
     def _program(self, part: str, sizes: Mapping[str, int], heads: tuple[tuple[int, int], ...] = ()) -> Program:
         key = (part, heads, *sorted(sizes.items()))

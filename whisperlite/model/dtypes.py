@@ -1,0 +1,72 @@
+"""What each weight is kept in, by compute type.
+
+In: a compute type, dtypes as stored. Out: dtypes of matmul weights and of cross keys and values.
+Knows nothing of: how weights are packed, graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from whisperlite.errors import OptionError
+from whisperlite.quant import QUANTIZED
+
+COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8")
+
+
+@dataclass(frozen=True)
+class KeptDtypes:
+    """Choice of dtypes of one model.
+
+    Attributes
+    ----------
+    compute_type : str
+        One of ``COMPUTE_TYPES``.
+    stored : mapping of str to str
+        Dtype of each tensor in the checkpoint.
+    backend : str
+        ``numba`` or ``numpy``.
+
+    Raises
+    ------
+    OptionError
+        The compute type is not one of the above.
+    """
+
+    compute_type: str
+    stored: Mapping[str, str]
+    backend: str
+
+    def __post_init__(self) -> None:
+        if self.compute_type not in COMPUTE_TYPES:
+            raise OptionError(f"compute_type={self.compute_type!r}: give one of {', '.join(COMPUTE_TYPES)}")
+
+    def weight(self, name: str, shape: tuple[int, ...]) -> str:
+        """Dtype that a matmul weight is kept in."""
+        stored = self.stored[name]
+        if self.compute_type == "int8" and len(shape) == 2 and shape[1] % 32 == 0:
+            return "int8"
+        if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
+            return "bfloat16"
+        if self.compute_type == "default" and stored in QUANTIZED:
+            return stored
+        # The decoder reads each weight once a step: bytes are its cost. The encoder reads a weight for 1500 rows.
+        if name.startswith("decoder.") and ".cross_attn.key" not in name and ".cross_attn.value" not in name:
+            if stored == "float16" and self._has_float16():
+                return "float16"
+            if stored == "bfloat16" and shape[1] % 2 == 0:
+                return "bfloat16"
+        return "float32"
+
+    def cross(self) -> str:
+        """Dtype of cross keys and values, which each step reads whole: 16 bits where weights are rounded too."""
+        rounded = self.compute_type in ("bfloat16", "int8") or (
+            self.compute_type == "default" and any(dtype in QUANTIZED for dtype in self.stored.values())
+        )
+        return "float16" if rounded and self._has_float16() else "float32"
+
+    def _has_float16(self) -> bool:
+        from whisperlite.kernels import cpu
+
+        return self.backend == "numpy" or cpu.has_float16()
