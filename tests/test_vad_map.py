@@ -67,6 +67,13 @@ def test_words_stay_in_one_span_and_in_order(speech, samples):
         assert not any(start < a and b < end for a, b in speech.removed)
 
 
+@given(maps(), st.integers(0, 450), st.integers(0, 450))
+def test_a_stretch_is_made_of_its_samples(speech, start, end):
+    spans = speech.original_spans(start / 16000, end / 16000)
+    samples = [i for a, b in spans for i in range(round(a * 16000), round(b * 16000))]
+    assert samples == speech.cut(np.arange(speech.n_samples))[start:end].tolist()
+
+
 def test_a_seam_has_two_sides():
     speech = SpeechMap([(16000, 32000), (80000, 96000)], 160000)
     assert speech.original_time(1.0) == 5.0 and speech.original_time(1.0, is_end=True) == 2.0

@@ -131,6 +131,23 @@ class SpeechMap:
         first, last = placed
         return first / SAMPLE_RATE, last / SAMPLE_RATE
 
+    def original_spans(self, start: float, end: float) -> tuple[tuple[float, float], ...]:
+        """The parts of the recording that a stretch of the cut audio is made of, in seconds; none for nothing.
+
+        Parameters
+        ----------
+        start, end : float
+            Seconds of the cut audio; what lies beyond it is left out.
+        """
+        first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+        found = []
+        for (lower, upper), cut_end in zip(self.kept, self._ends, strict=True):
+            offset = upper - cut_end
+            lower, upper = max(lower, first + offset), min(upper, last + offset)
+            if lower < upper:
+                found.append((lower / SAMPLE_RATE, upper / SAMPLE_RATE))
+        return tuple(found)
+
     def _placed(self, sample: int, index: int) -> int:
         """Where a position was, counted from span ``index``."""
         end = self.kept[index][1]
