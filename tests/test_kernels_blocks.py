@@ -8,7 +8,7 @@ from kernel_memory import Guarded, round_up, rows
 
 from whisperlite.kernels import blocks
 from whisperlite.quant import FORMATS, QUANTIZED, codes_of, dequantize, quantize
-from whisperlite.runtime.lower import block_weight
+from whisperlite.runtime.lower.matmul_ops import block_weight
 from whisperlite.runtime.panels import pack_blocks, pack_codes, unpack_codes
 from whisperlite.runtime.weights import panel_shape
 

@@ -1,0 +1,195 @@
+"""Matmuls and token embeddings: the ops whose weights come in many dtypes.
+
+In: a node, its buffers and attributes. Out: calls of the kernels for the dtype its weight is kept in.
+Knows nothing of: how weights are packed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from whisperlite.errors import BackendError
+from whisperlite.graph import NodeId
+from whisperlite.kernels import blocks, halves, matmul, rows
+from whisperlite.kernels.registry import Kernel
+from whisperlite.runtime.lower.call import (
+    PANEL,
+    SCRATCH,
+    WEIGHT_BYTES,
+    Call,
+    Lowering,
+    Ref,
+    batch_stride,
+    kernel_for,
+    n_rows_of,
+)  # fmt: skip
+from whisperlite.runtime.weights import panel_shape
+
+MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16": matmul.matmul_bf16}
+
+
+EMBED = {"float32": rows.embed_f32, "float16": halves.embed_f16, "bfloat16": halves.embed_bf16}
+
+
+# Kernels on quantised weights, by bits of a code, steps of K in a block, and whether it has minima.
+BLOCKS = {
+    (8, 32, False): (blocks.matmul_b8, blocks.embed_b8),
+    (4, 32, False): (blocks.matmul_b4, blocks.embed_b4),
+    (4, 32, True): (blocks.matmul_b4m, blocks.embed_b4m),
+    (5, 32, False): (blocks.matmul_b5, blocks.embed_b5),
+    (5, 32, True): (blocks.matmul_b5m, blocks.embed_b5m),
+    (8, 16, False): (blocks.matmul_b8s, blocks.embed_b8s),
+    (4, 16, False): (blocks.matmul_b4s, blocks.embed_b4s),
+    (4, 16, True): (blocks.matmul_b4sm, blocks.embed_b4sm),
+}
+
+
+@dataclass(frozen=True)
+class BlockWeight:
+    """A quantised weight as its kernels see it."""
+
+    matmul: Kernel
+    embed: Kernel
+    size: int
+    zero: int  # the kernels' argument: minus the zero point, or 1 with minima
+    bytes_per_weight: float
+
+
+def block_weight(dtype: str) -> BlockWeight | None:
+    """Kernels for a quantised dtype; None for a float one."""
+    if dtype in WEIGHT_BYTES:
+        return None
+    bits, size, zero = panel_shape(dtype)
+    kernels = BLOCKS.get((bits, size, zero is None))
+    if kernels is None:
+        return None
+    heads = 2 if zero is None else 1
+    return BlockWeight(*kernels, size, 1 if zero is None else -zero, bits / 8 + 2 * heads / size)
+
+
+def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
+    inputs = list(low.plan.graph[node].inputs)
+    x, weight = inputs[:2]
+    rest = inputs[2:]
+    bias = rest.pop(0) if attrs["has_bias"] else None
+    residual = rest.pop(0) if attrs["has_residual"] else None
+    source, target = low.buffer(x), low.buffer(node)
+    taps, stride, pad = attrs["taps"], attrs["stride"], attrs["pad"]
+    n_in, n_out = source.shape[-1], target.shape[-1]
+    lda, ldc = low.stride(x), low.stride(node)
+    framed = taps > 1 or stride > 1 or pad > 0
+    broadcast = residual is not None and len(low.buffer(residual).shape) != len(source.shape)
+    if len(source.shape) == 3 and (framed or broadcast):
+        n_batch, n_rows = target.shape[0], target.shape[1] - 2 * pad
+        a_batch, c_batch = source.strides[0], target.strides[0]
+    else:
+        n_batch, n_rows, a_batch, c_batch = 1, n_rows_of(target.shape), 0, 0
+    residual_address: Ref | int = 0
+    residual_batch, ldr = 0, 0
+    if residual is not None:
+        residual_address, ldr = low.rows_of(residual)
+        residual_batch = batch_stride(low.buffer(residual)) if n_batch > 1 and not broadcast else 0
+    packed = block_weight(low.buffer(weight).dtype)
+    if packed is not None:
+        if framed or n_batch > 1:
+            raise BackendError(f"op 'linear' has no kernel for frames and {low.buffer(weight).dtype} weights")
+        return [_block_linear(low, node, attrs, packed)]
+    calls = []
+    if pad:
+        calls.append(
+            Call(
+                node,
+                rows.zero_pad_rows,
+                {
+                    "out": low.pointer(node),
+                    "batch_stride": c_batch,
+                    "n_batch": n_batch,
+                    "n_rows": n_rows,
+                    "row_bytes": ldc,
+                    "pad": pad,
+                },
+            )
+        )
+    n_weights = taps * n_in * n_out
+    calls.append(
+        Call(
+            node,
+            kernel_for(MATMUL, low, node, weight),
+            {
+                "a": low.pointer(x),
+                "a_batch": a_batch,
+                "lda": lda * stride,
+                "n_batch": n_batch,
+                "n_rows": n_rows,
+                "taps": taps,
+                "tap_stride": lda,
+                "n_in": n_in,
+                "panels": low.panels(weight),
+                "n_panels": -(-n_out // PANEL),
+                "c": low.pointer(node, pad * ldc),
+                "c_batch": c_batch,
+                "ldc": ldc,
+                "bias": 0 if bias is None else low.table(bias).ctypes.data,
+                "residual": residual_address,
+                "residual_batch": residual_batch,
+                "ldr": ldr,
+                "activation": int(attrs["activation"] == "gelu"),
+            },
+            flops=2 * n_batch * n_rows * n_weights,
+            n_bytes=int(WEIGHT_BYTES[low.buffer(weight).dtype] * n_weights) + 4 * n_batch * n_rows * (n_in + n_out),
+        )
+    )
+    return calls
+
+
+def _block_linear(low: Lowering, node: NodeId, attrs: dict[str, Any], packed: BlockWeight) -> Call:
+    inputs = list(low.plan.graph[node].inputs)
+    x, weight = inputs[:2]
+    rest = inputs[2:]
+    bias = low.table(rest.pop(0)).ctypes.data if attrs["has_bias"] else 0
+    residual, ldr = low.rows_of(rest.pop(0)) if attrs["has_residual"] else (0, 0)
+    shape, n_in = low.buffer(node).shape, low.buffer(x).shape[-1]
+    n_rows, n_out = n_rows_of(shape), shape[-1]
+    scratch = blocks.block_scratch_bytes(n_in, packed.size)
+    arguments: dict[str, int | Ref] = {
+        "a": low.pointer(x),
+        "lda": low.stride(x),
+        "n_rows": n_rows,
+        "n_in": n_in,
+        "panels": low.panels(weight),
+        "n_panels": -(-n_out // PANEL),
+        "zero": packed.zero,
+        "c": low.pointer(node),
+        "ldc": low.stride(node),
+        "bias": bias,
+        "residual": residual,
+        "ldr": ldr,
+        "activation": int(attrs["activation"] == "gelu"),
+        "scratch": Ref((SCRATCH, ""), 0),
+        "scratch_bytes": scratch,
+    }
+    n_bytes = int(packed.bytes_per_weight * n_in * n_out) + 4 * n_rows * (n_in + n_out)
+    return Call(node, packed.matmul, arguments, 2 * n_rows * n_in * n_out, n_bytes, scratch)
+
+
+def lower_embed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
+    tokens, past, token_embedding, positional_embedding = low.plan.graph[node].inputs
+    n_batch, n_new, n_state = low.buffer(node).shape
+    positions = low.table(positional_embedding)
+    arguments: dict[str, int | Ref] = {
+        "tokens": low.pointer(tokens),
+        "past": low.pointer(past),
+        "panels": low.panels(token_embedding),
+        "positions": positions.ctypes.data,
+        "ldp": positions.strides[0],
+        "n_batch": n_batch,
+        "n_new": n_new,
+        "n_state": n_state,
+        "out": low.pointer(node),
+        "ldo": low.stride(node),
+    }
+    packed = block_weight(low.buffer(token_embedding).dtype)
+    if packed is not None:
+        return [Call(node, packed.embed, {**arguments, "zero": packed.zero}, 0, 12 * n_batch * n_new * n_state)]
+    return [Call(node, kernel_for(EMBED, low, node, token_embedding), arguments, 0, 12 * n_batch * n_new * n_state)]
