@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,7 +17,9 @@ import pytest
 import soundfile
 
 import whisperlite
+from whisperlite.cli import transcribe
 from whisperlite.cli.transcribe import temperatures
+from whisperlite.errors import OptionError
 from whisperlite.results import Segment
 from whisperlite.writers import FORMATS, output_stems, render, write_text
 
@@ -222,3 +225,56 @@ def test_write_is_all_or_nothing(tmp_path, monkeypatch):
         write_text(path, "after\n")
     assert path.read_text() == "before\n"
     assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
+
+
+# options by name
+
+
+def test_every_option_can_be_given():
+    from whisperlite.transcribe.options import OPTION_NAMES
+
+    parameters = set(inspect.signature(transcribe.transcribe).parameters)
+    assert set(OPTION_NAMES) - parameters == {"logit_filters", "max_new_tokens"}  # a function; another name
+    own = {
+        "files", "model", "compute_type", "threads", "backend", "temperature_increment_on_fallback", "output_dir",
+        "output_format", "quiet", "verbose",
+    }  # fmt: skip
+    assert parameters - set(OPTION_NAMES) == own
+    chosen_elsewhere = {"temperature", "grammar", "alignment_heads", "batch_size"}
+    assert parameters - own - chosen_elsewhere == transcribe._OPTION_PARAMETERS
+
+
+def test_defaults_are_those_of_the_options():
+    from whisperlite.transcribe import WordOptions
+
+    assert WordOptions().prepend_punctuations == transcribe.PREPEND_PUNCTUATIONS
+    assert WordOptions().append_punctuations == transcribe.APPEND_PUNCTUATIONS
+
+
+def test_heads_and_grammars(tmp_path):
+    assert transcribe.heads(None) is None and transcribe.heads("2") == 2
+    assert transcribe.heads("2.0,3.1") == [(2, 0), (3, 1)]
+    with pytest.raises(OptionError, match="--alignment-heads 'x'"):
+        transcribe.heads("x")
+    text = 'root ::= "a"'
+    assert transcribe.grammar_text(None) is None and transcribe.grammar_text(text) == text
+    (tmp_path / "g.gbnf").write_text(text)
+    assert transcribe.grammar_text(str(tmp_path / "g.gbnf")) == text
+    with pytest.raises(OptionError, match="give GBNF, or a file"):
+        transcribe.grammar_text(str(tmp_path / "none.gbnf"))
+
+
+def test_words_batch_and_record(demo, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000 * 2), 16000)
+    arguments = ["--model", "nano", "--language", "en", "--word-timestamps", "--alternatives", 1, "--verbose"]
+    done = cli(
+        "transcribe", demo, tmp_path / "none.wav", tmp_path / "silent.wav", "--batch-size", 2, *arguments,
+        "--output-format", "json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1 and "none.wav" in done.stderr
+    assert "account:\n[00:00.000 --> " in done.stderr
+    segments = json.loads((tmp_path / "demo.json").read_text())["segments"]
+    word = segments[0]["words"][0]
+    assert word["word"] == " Hotel" and 0 <= word["start"] < word["end"]
+    assert len(segments[0]["token_probabilities"]) == len(segments[0]["tokens"])
+    assert len(segments[0]["token_probabilities"][0]["alternatives"]) == 1
