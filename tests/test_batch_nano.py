@@ -113,3 +113,42 @@ def test_jobs_of_finished_files_are_forgotten(nano):
     demo = whisperlite.demo_audio()
     texts = [transcript.text for transcript in nano.transcribe_many([demo] * 12, batch_size=2, language="en")]
     assert len(texts) == 12 and len(set(texts)) == 1
+
+
+def test_alternatives_lie_beside_their_tokens(nano, audio_file):
+    transcript = nano.transcribe(audio_file("words_tts_b"), language="en", alternatives=2, word_timestamps=True)
+    assert len(transcript.segments) > 2
+    for segment in transcript:
+        assert [item.token for item in segment.alternatives] == list(segment.tokens)
+        assert all(item.logprob <= item.logprobs[0] + 1e-6 for item in segment.alternatives)
+
+
+def test_languages_that_change_from_window_to_window(nano, audio_file):
+    parts = [whisperlite.load_audio(audio_file(f"digits_{code}"))[: 16_000 * 12] for code in ("es", "fr", "de")]
+    audio = np.concatenate(parts)
+    options = {"clip_timestamps": "0,12,12,24,24,36", "condition_on_previous_text": False, "temperature": 0.0}
+    transcript = nano.transcribe(audio, multilingual=True, **options)
+    by_start = {window.start // 12: window.language for window in transcript.windows}
+    assert by_start == {0: "es", 1: "fr", 2: "de"}
+    batched = nano.transcribe(audio, multilingual=True, batch_size=3, **options)
+    assert [s.tokens for s in batched] == [s.tokens for s in transcript]
+    translated = nano.transcribe(audio, multilingual=True, task="translate", **options).text
+    assert translated != transcript.text and " one" in translated.lower()
+
+
+def test_english_only_models_have_one_language(nano, monkeypatch):
+    monkeypatch.setattr(type(nano), "is_multilingual", False)
+    with pytest.raises(OptionError, match="multilingual=True needs a multilingual model"):
+        nano.transcribe(whisperlite.demo_audio(), multilingual=True)
+
+
+def test_every_rule_at_once(nano, audio_file):
+    transcript = nano.transcribe(
+        audio_file("words_tts_a"), language="en", temperature=0.0, hotwords="golf", repetition_penalty=1.05,
+        no_repeat_ngram_size=3, suppress_regex=" ([Oo]ne|[Tt]wo)", max_new_tokens=60, initial_prompt="Six.",
+        logit_filters=lambda logits, tokens: None, alignment_heads=1, word_timestamps=True,
+        hallucination_silence_threshold=2.0, carry_initial_prompt=True, audio_ctx=1000,
+    )  # fmt: skip
+    text = transcript.text.lower()
+    assert "golf" in text and " one" not in text and " two" not in text
+    assert all(segment.words for segment in transcript if segment.text)

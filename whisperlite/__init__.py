@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from whisperlite.errors import OptionError as OptionError
     from whisperlite.errors import TokenizerError as TokenizerError
     from whisperlite.errors import WhisperliteError as WhisperliteError
-    from whisperlite.results import Attempt as Attempt
     from whisperlite.results import Alternatives as Alternatives
+    from whisperlite.results import Attempt as Attempt
     from whisperlite.results import Segment as Segment
     from whisperlite.results import Span as Span
     from whisperlite.results import Window as Window

@@ -313,6 +313,8 @@ class WhisperModel:
         """Read an audio and find its language."""
         language, task = chosen.decoding.language, chosen.decoding.task
         tokenizer = self.tokenizer(language, task)  # refuses what the model does not know
+        if chosen.languages.multilingual and not self.is_multilingual:
+            raise OptionError("multilingual=True needs a multilingual model; this one is English-only")
         content = make_content(load_audio(audio), self.dims.n_mels)
         head, probabilities = None, None
         if language is None and self.is_multilingual:

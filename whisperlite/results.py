@@ -169,8 +169,8 @@ class Window:
     start, end : float
         Seconds of audio it covers.
     verdict : str
-        ``transcribed``, perhaps with what was left out of it and why; or ``no text: `` or ``skipped: `` and the rule
-        with its figures.
+        ``transcribed``, perhaps with what was left out of it and why; or ``no text: `` or ``skipped: `` and the
+        rule with its figures.
     attempts : tuple of Attempt
         Every try in order; the last one is the one kept.
     segments : tuple of Segment

@@ -218,23 +218,17 @@ def _window(
 def _verdict(placed: Placed, place: WindowPlace, segments: tuple[Segment, ...]) -> tuple[str, tuple[Span, ...]]:
     """What is to be said of a window that was not skipped as silent, and of the seconds it settles."""
     end = min(placed.seek * SECONDS_PER_FRAME, place.end)
-    if placed.restart:
-        return f"skipped: {placed.reason}", (Span(place.start, end, IMPROBABLE, placed.reason or ""),)
-    kept_end = place.start
-    kept = [segment for segment in segments if segment.text]
-    if kept or placed.reason is None:
-        kept_end = end if placed.reason is None else min(max(kept[-1].end, place.start), end)
-    spans = []
-    if kept:
-        spans.append(Span(place.start, kept_end, TRANSCRIBED))
-    elif placed.reason is None:
-        reason = "the model gave timestamps only" if segments else "the model gave nothing"
+    with_text = [segment for segment in segments if segment.text]
+    if placed.reason is None:
+        if with_text:
+            return TRANSCRIBED, (Span(place.start, end, TRANSCRIBED),)
+        reason = "the model gave timestamps only"
         return f"{NO_TEXT}: {reason}", (Span(place.start, end, NO_TEXT, reason),)
-    if placed.reason is not None:
-        if kept_end < end:
-            spans.append(Span(kept_end, end, IMPROBABLE, placed.reason))
-        return (f"{TRANSCRIBED} in part; " if kept else "skipped: ") + placed.reason, tuple(spans)
-    return TRANSCRIBED, tuple(spans)
+    if not with_text:
+        return f"skipped: {placed.reason}", (Span(place.start, end, IMPROBABLE, placed.reason),)
+    kept_end = min(max(with_text[-1].end, place.start), end)
+    spans = [Span(place.start, kept_end, TRANSCRIBED), Span(kept_end, end, IMPROBABLE, placed.reason)]
+    return f"{TRANSCRIBED} in part; {placed.reason}", tuple(span for span in spans if span.start < span.end)
 
 
 def _segments(placed: Placed, job: Job, place: WindowPlace, decoded: Decoded) -> tuple[Segment, ...]:
