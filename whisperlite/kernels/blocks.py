@@ -13,7 +13,8 @@ K in one column (``minimum`` may be ``-zero * scale``). A panel has 32 columns; 
     fifth bits      [1][32][4]: bit k of a column's word belongs to step k
 
 Rows of A are quantised to signed bytes, one scale to a block, as ggml does; so a block is a sum of byte products
-(VNNI where the CPU has it) and two multiply-adds in float32.
+(VNNI where the CPU has it) and two multiply-adds in float32. For many rows the codes of a panel are widened to
+8 bits once, not for every tile.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from whisperlite.kernels.tiles import PANEL, PANEL_BYTES, SUBPANELS, TILE_COLUMN
 
 TILE_ROWS = {16: (5, 4, 3, 2, 1), 8: (2, 1), 4: (2, 1)}[cpu.vector_width()]
 MAX_BLOCK_ROWS = 96
+K_BLOCK = 512  # steps of K between visits to C
+WIDE_ROWS = 2 * TILE_ROWS[0]  # from here on 4- and 5-bit codes are widened once for all rows
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class BlockKind:
     def block_bytes(self) -> int:
         """Bytes of one block of all 32 columns."""
         return self.head_bytes + self.code_rows * PANEL_BYTES
+
+    @property
+    def wide(self) -> BlockKind:
+        """The same blocks with codes of 8 bits."""
+        return BlockKind(8, self.size, self.has_minimum)
 
 
 def has_vnni() -> bool:
@@ -206,6 +214,29 @@ def _quantize_row(size, has_minimum):
     return types.void(*[types.int64] * 5), emit
 
 
+def _widen_block(kind):
+    """One block of all 32 columns, its codes as 8 bits."""
+
+    def emit(context, b, signature, args):
+        source, target = args
+        width = cpu.vector_width()
+        for at in range(0, kind.head_bytes, 4 * width):
+            head = simd.load(b, simd.offset(b, source, at), vector(I32, width))
+            simd.store(b, head, simd.offset(b, target, at))
+        for at in range(0, PANEL_BYTES, 4 * width):
+
+            def load_row(w, at=at):
+                place = kind.head_bytes + w * PANEL_BYTES + at
+                return simd.load(b, simd.offset(b, source, place), vector(I32, width))
+
+            for quad, codes in enumerate(_operands(b, kind, load_row)):
+                place = kind.head_bytes + quad * PANEL_BYTES + at
+                simd.store(b, codes, simd.offset(b, target, place))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
 @njit
 def largest_block_tile(n_rows):
     for count in TILE_ROWS:
@@ -215,16 +246,25 @@ def largest_block_tile(n_rows):
 
 
 def block_scratch_bytes(n_in: int, size: int) -> int:
-    """Scratch of one thread: quantised rows and their heads."""
+    """Scratch of one thread: quantised rows, their heads, and the widened blocks of a panel."""
     rows = max(SKINNY_ROWS, min(MAX_BLOCK_ROWS, A_BLOCK_BYTES // (4 * n_in)))
-    return rows * (n_in + 8 * (n_in // size))
+    widened = K_BLOCK // size * BlockKind(8, size, True).block_bytes
+    return rows * (n_in + 8 * (n_in // size)) + widened
 
 
 def _matmul(kind):
     """Compile matmul and embedding for one kind of blocks."""
     size, bits, head_bytes, block_bytes = kind.size, kind.bits, kind.head_bytes, kind.block_bytes
-    has_minimum = kind.has_minimum
-    k_block_blocks = 512 // size
+    has_minimum, wide_bytes = kind.has_minimum, kind.wide.block_bytes
+    k_block_blocks = K_BLOCK // size
+
+    @intrinsic
+    def tile_wide(typingctx, n_rows, a, lda, heads, ldh, panel, column, n_blocks, c, ldc, accumulate):
+        return _tile(kind.wide)
+
+    @intrinsic
+    def widen_block(typingctx, source, target):
+        return _widen_block(kind)
 
     @intrinsic
     def tile(typingctx, n_rows, a, lda, heads, ldh, panel, column, n_blocks, c, ldc, accumulate):
@@ -235,21 +275,29 @@ def _matmul(kind):
         return _quantize_row(size, has_minimum)
 
     @njit
-    def multiply_block(codes, heads, n_rows, n_blocks, panels, panel0, panel1, c, ldc):
+    def multiply_block(codes, heads, n_rows, n_blocks, panels, panel0, panel1, c, ldc, widened):
         """All of K for quantised rows and panels ``panel0 .. panel1``."""
         n_in, ldh = n_blocks * size, n_blocks * 8
+        is_wide = bits < 8 and n_rows >= WIDE_ROWS
         for first in range(0, n_blocks, k_block_blocks):
             count = min(k_block_blocks, n_blocks - first)
             for p in range(panel0, panel1):
                 panel = panels + (p * n_blocks + first) * block_bytes
+                if is_wide:
+                    for i in range(count):
+                        widen_block(panel + i * block_bytes, widened + i * wide_bytes)
                 for s in range(SUBPANELS):
                     row = 0
                     while row < n_rows:
                         taken = largest_block_tile(n_rows - row)
-                        tile(
-                            taken, codes + row * n_in + first * size, n_in, heads + row * ldh + first * 8, ldh,
-                            panel, s * TILE_COLUMNS, count, c + row * ldc + p * PANEL_BYTES, ldc, first,
-                        )  # fmt: skip
+                        a, head = codes + row * n_in + first * size, heads + row * ldh + first * 8
+                        target = c + row * ldc + p * PANEL_BYTES
+                        if is_wide:
+                            tile_wide(
+                                taken, a, n_in, head, ldh, widened, s * TILE_COLUMNS, count, target, ldc, first
+                            )
+                        else:
+                            tile(taken, a, n_in, head, ldh, panel, s * TILE_COLUMNS, count, target, ldc, first)
                         row += taken
 
     @njit
@@ -267,6 +315,7 @@ def _matmul(kind):
             rows_per_item = max(SKINNY_ROWS, min(fit, n_rows // (4 * n_threads)))
             panels_per_item = n_panels
         heads = codes + rows_per_item * n_in
+        widened = heads + rows_per_item * n_blocks * 8
         row_items = (n_rows + rows_per_item - 1) // rows_per_item
         panel_items = (n_panels + panels_per_item - 1) // panels_per_item
         ready = -1
@@ -285,7 +334,7 @@ def _matmul(kind):
                     )
                 ready = row0
             target = c + row0 * ldc
-            multiply_block(codes, heads, count, n_blocks, panels, panel0, panel1, target, ldc)
+            multiply_block(codes, heads, count, n_blocks, panels, panel0, panel1, target, ldc, widened)
             if bias or residual or activation:
                 for p in range(panel0, panel1):
                     at = p * PANEL_BYTES
