@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from whisperlite.cli import graph, info, transcribe
+from whisperlite.cli import convert, graph, info, models, transcribe
 from whisperlite.cli.report import report_error
 from whisperlite.errors import OptionError, WhisperliteError
 
@@ -53,6 +53,8 @@ def root(
 transcribe.register(app)
 graph.register(app)
 info.register(app)
+models.register(app)
+convert.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

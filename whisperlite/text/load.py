@@ -28,24 +28,30 @@ class HasVocabulary(Protocol):
     def tokens(self) -> Sequence[bytes] | None: ...
 
 
-def load_vocabulary(n_vocab: int, files: Sequence[Path] = (), tokens: Sequence[bytes] | None = None) -> Vocabulary:
+def load_vocabulary(
+    n_vocab: int, files: Sequence[Path] = (), tokens: Sequence[bytes] | None = None, strict: bool = False
+) -> Vocabulary:
     """The model file's own ``tokens``, else the first of ``files`` that fits, else OpenAI's of that size.
 
     Raises
     ------
     TokenizerError
-        Whisper has no vocabulary of that size, or a file is damaged.
+        Whisper has no vocabulary of that size, or a file is damaged; with ``strict`` also where one does not fit.
     """
     n_text_tokens(n_vocab)  # a size that is not Whisper's is no misfit of a file
     if tokens is not None:
         try:
             return Vocabulary.from_tokens(tokens, n_vocab)
         except MisfitError as error:
+            if strict:
+                raise
             debug(1, f"vocabulary skipped: {error}")
     for path in files:
         try:
             return _reader(path)(path, n_vocab)
         except MisfitError as error:
+            if strict:
+                raise
             debug(1, f"vocabulary skipped: {error}")
     return Vocabulary.packaged(n_vocab)
 
