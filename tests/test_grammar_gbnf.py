@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from whisperlite.decode.automaton import DEAD, Matcher
 from whisperlite.decode.gbnf import Characters, Grammar, Reference, Rule, parse_grammar
-from whisperlite.decode.grammar import DEAD, Matcher
 from whisperlite.errors import OptionError
 
 

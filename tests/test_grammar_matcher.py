@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whisperlite.decode.automaton import DEAD, Matcher, State, completions
 from whisperlite.decode.gbnf import parse_grammar
-from whisperlite.decode.grammar import DEAD, Matcher, State, TokenMatcher, TokenTable, completions, token_matcher
+from whisperlite.decode.token_tree import TokenMatcher, TokenTable, token_matcher
 from whisperlite.text.vocabulary import Vocabulary
 
 ALPHABET = "abéê你佡😀"
@@ -227,7 +228,7 @@ def test_an_empty_token_is_never_allowed():
 
 
 def test_what_is_kept_is_bounded_and_right(monkeypatch):
-    monkeypatch.setattr("whisperlite.decode.grammar._MAX_CACHED_STATES", 2)
+    monkeypatch.setattr("whisperlite.decode.token_tree._MAX_CACHED_STATES", 2)
     matcher = TokenMatcher(parse_grammar('root ::= "a" "b" "a" "b"'), TokenTable([b"a", b"b", b"ab"]))
     for _ in range(2):
         state, seen = matcher.start, []

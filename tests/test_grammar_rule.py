@@ -11,8 +11,9 @@ from whisperlite.audio import load_audio, log_mel_spectrogram, pad_or_trim
 from whisperlite.checkpoint import open_checkpoint, resolve
 from whisperlite.decode import DecodingOptions
 from whisperlite.decode.gbnf import parse_grammar
-from whisperlite.decode.grammar import GrammarRule, TokenMatcher, TokenTable, token_matcher
+from whisperlite.decode.grammar import GrammarRule
 from whisperlite.decode.rules import make_rules
+from whisperlite.decode.token_tree import TokenMatcher, TokenTable, token_matcher
 from whisperlite.errors import OptionError
 from whisperlite.model import Whisper
 from whisperlite.text import load_vocabulary, tokenizer_for

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from whisperlite.decode.grammar import TokenSource
 from whisperlite.decode.protocols import DecoderTokenizer
+from whisperlite.decode.token_tree import TokenSource
 from whisperlite.errors import OptionError
 
 LogitFilter = Callable[[np.ndarray, np.ndarray], Any]

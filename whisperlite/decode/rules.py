@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from whisperlite.decode.grammar import GrammarRule, token_matcher
+from whisperlite.decode.grammar import GrammarRule
 from whisperlite.decode.options import DecodingOptions
 from whisperlite.decode.penalties import NoRepeatNgram, RepetitionPenalty, SuppressRegex, UserFilter
 from whisperlite.decode.prompt import suppressed_tokens
 from whisperlite.decode.protocols import DecoderTokenizer, ModelDims
+from whisperlite.decode.token_tree import token_matcher
 from whisperlite.errors import OptionError
 
 CHUNK_SECONDS = 30.0
