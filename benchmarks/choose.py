@@ -55,8 +55,8 @@ def choice_table(found: list[dict[str, Any]]) -> str:
     """Lines that were measured, in the order they were asked for."""
     lines = [
         [
-            f"{line['model']} {line['type']}", str(line["threads"]), f"{line['file_mb']:.0f}", f"{line['seconds']:.2f}",
-            f"{line['rss_mb']:.0f}", "" if line["wer"] is None else f"{line['wer']:.1%}",
+            f"{line['model']} {line['type']}", str(line["threads"]), f"{line['file_mb']:.0f}",
+            f"{line['seconds']:.2f}", f"{line['rss_mb']:.0f}", "" if line["wer"] is None else f"{line['wer']:.1%}",
         ]
         for line in found if "error" not in line
     ]  # fmt: skip

@@ -84,8 +84,10 @@ class FasterWhisper(Engine):
         self._generate(features, [self.job.sot_sequence] * n, self.job.n_tokens, beam_size)
 
     def _generate(self, features: Any, prompts: list[list[int]], n_tokens: int, beam_size: int) -> None:
+        # ref: CTranslate2 whisper.cc: at most max_length / 2 new tokens, and max_length with the prompt
+        max_length = max(2 * n_tokens, n_tokens + len(prompts[0]) - 1)
         results = self.model.generate(
-            features, prompts, beam_size=beam_size, max_length=len(prompts[0]) + n_tokens, return_scores=True,
+            features, prompts, beam_size=beam_size, max_length=max_length, return_scores=True,
             suppress_tokens=[-1, self.job.eot], suppress_blank=False,
         )  # fmt: skip
         n_found = len(results[0].sequences_ids[0])

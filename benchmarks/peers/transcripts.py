@@ -43,7 +43,8 @@ def by_openai(request: dict[str, Any]):
     heads = json.loads((folder / "generation_config.json").read_text()).get("alignment_heads")
     torch.set_num_threads(request["threads"])
     names = ("num_mel_bins", "max_source_positions", "d_model", "encoder_attention_heads", "encoder_layers",
-             "vocab_size", "max_target_positions", "d_model", "decoder_attention_heads", "decoder_layers")  # fmt: skip
+             "vocab_size", "max_target_positions", "d_model", "decoder_attention_heads",
+             "decoder_layers")  # fmt: skip
     model = Whisper(ModelDimensions(*(config[name] for name in names))).eval()
     weights = {name: torch.from_numpy(value) for name, value in openai_weights(folder).items()}
     model.load_state_dict(weights, strict=False)

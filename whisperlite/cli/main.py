@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from whisperlite.cli import convert, graph, info, models, transcribe
+from whisperlite.cli import bench, convert, graph, info, models, transcribe
 from whisperlite.cli.report import report_error
 from whisperlite.errors import OptionError, WhisperliteError
 
@@ -55,6 +55,7 @@ graph.register(app)
 info.register(app)
 models.register(app)
 convert.register(app)
+bench.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
