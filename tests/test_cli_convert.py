@@ -1,0 +1,103 @@
+"""Commands that write models: exit codes, one-line errors, targets that are whole or not there."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from whisperlite.checkpoint import open_checkpoint, resolve
+from whisperlite.checkpoint.ggml import read_ggml_header
+
+
+def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "whisperlite", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_convert_and_back(tmp_path):
+    target, folder = tmp_path / "nano.bin", tmp_path / "nano-hf"
+    done = cli("convert", "nano", target)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{target}\n", "")
+    assert cli("convert", target, folder, "--alignment-heads", "2:0,3:1").returncode == 0
+    with open_checkpoint(resolve("nano")) as nano, open_checkpoint(folder) as back:
+        assert back.alignment_heads == ((2, 0), (3, 1))
+        for name in nano.names():
+            if len(nano.shape(name)) == 2:  # vectors are float32 in ggml
+                np.testing.assert_array_equal(
+                    nano.read(name).astype(np.float32), back.read(name).astype(np.float32)
+                )
+
+
+def test_quantize(tmp_path):
+    target = tmp_path / "q.bin"
+    assert cli("quantize", "nano", target, "--type", "q5_0").returncode == 0
+    assert read_ggml_header(target).kind == "q5_0"
+
+
+@pytest.mark.parametrize(
+    "arguments, code, words",
+    [
+        (("quantize", "nano", "{}/x.bin", "--type", "f16"), 2, "give one of q4_0"),
+        (("quantize", "nano", "{}/x.bin", "--type", "q4_k"), 2, "rows of 128 do not fill"),
+        (("convert", "nano", "{}/x.bin", "--type", "q9"), 2, "q9"),
+        (("convert", "nano", "{}/x", "--format", "onnx"), 2, "format 'onnx' is not written"),
+        (("convert", "nano", "{}/x", "--alignment-heads", "9:9"), 2, "alignment head (9, 9)"),
+        (("convert", "nano", "{}/x", "--alignment-heads", "all"), 2, "as 2:0,3:1"),
+        (("convert", "{}/none.pt", "{}/x.bin"), 1, "does not exist"),
+        (("convert", "nano", "{}/no/such/folder/x.bin"), 1, "cannot be written"),
+        (("info", "{}/none.bin"), 1, "does not exist"),
+    ],
+)
+def test_refusals(tmp_path, arguments, code, words):
+    done = cli(*(text.format(tmp_path) for text in arguments))
+    assert done.returncode == code, done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and words in line
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import sys, time
+from whisperlite.checkpoint import resolve
+from whisperlite.checkpoint.convert import convert
+from whisperlite.conversion import companions
+def show(name, done, total):
+    if done == 60:
+        print("there", flush=True)
+        time.sleep(60)
+convert(resolve("nano"), sys.argv[1], sys.argv[2], sys.argv[3], companions, progress=show)
+"""
+
+
+@pytest.mark.parametrize("format, type", [("ggml", "q8_0"), ("hf", "f32")])
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_killed_convert_leaves_the_old_target_or_none(tmp_path, format, type, existing):
+    target = tmp_path / "model"
+    if existing:
+        assert cli("convert", "nano", target, "--format", format).returncode == 0
+    before = contents(target)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, target, format, type], stdout=subprocess.PIPE, text=True
+    )
+    started = time.time()
+    assert process.stdout.readline() == "there\n", time.time() - started
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert contents(target) == before
+    assert target.exists() == existing
+    assert (
+        cli("convert", "nano", target, "--format", format).returncode == 0
+    )  # what is left behind is in nobody's way
+    open_checkpoint(target).close()
+
+
+def contents(target: Path) -> dict[str, bytes]:
+    files = [target] if target.is_file() else sorted(target.iterdir()) if target.is_dir() else []
+    return {path.name: path.read_bytes() for path in files}
