@@ -12,6 +12,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from whisperlite.trace import debug
 _BESIDE_HF = ("config.json", "generation_config.json", "tokenizer.json", "model.safetensors.index.json",
               "pytorch_model.bin.index.json")  # fmt: skip
 _BESIDE_CT2 = ("config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt")
+_CONNECT_SECONDS = 10.0
 _SHARD = re.compile(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)")
 _ELSEWHERE = (
     "fetch it elsewhere (hf download {repo}) and give the folder, or take --model nano ('nano'), which is in the "
@@ -122,6 +126,7 @@ def fetch(name: str, options: HubOptions | None = None) -> Path:
 def _download(repo: str, wanted: str | None, options: HubOptions) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
+    _reach()
     token: Any = options.token
     names = HfApi(token=token).list_repo_files(repo, revision=options.revision)
     choice = choose_files(repo, names, wanted)
@@ -140,6 +145,23 @@ def _download(repo: str, wanted: str | None, options: HubOptions) -> Path:
     if missing := [file for file in choice.weights if not (folder / file).is_file()]:
         raise CheckpointError(f"{repo} was not fetched whole: {missing[0]} is missing; try again.")
     return folder / choice.weights[0] if choice.is_file else folder
+
+
+def _reach() -> None:
+    """Fail at once where there is no network: the hub's library tries again for half a minute.
+
+    Raises
+    ------
+    OSError
+        No connection can be made.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or urllib.request.getproxies():  # a proxy may know a way
+        return
+    place = urllib.parse.urlsplit(constants.ENDPOINT)
+    port = place.port or (80 if place.scheme == "http" else 443)
+    socket.create_connection((place.hostname or "", port), timeout=_CONNECT_SECONDS).close()
 
 
 def _after(error: Exception, repo: str, wanted: str | None, options: HubOptions, elsewhere: str) -> Path:
@@ -180,9 +202,8 @@ def _cached_or_refused(repo: str, wanted: str | None, options: HubOptions, why: 
     found = cached(repo, wanted, options)
     if found is not None:
         return found
-    part = "only in part " if cached_bytes(repo, options.cache_dir) else ""
-    place = f"{'' if part else 'not '}{part}on this machine"
-    raise CheckpointError(f"{repo} is {place} and {why}; {elsewhere}.")
+    place = "only in part, or in another revision," if cached_bytes(repo, options.cache_dir) else "not"
+    raise CheckpointError(f"{repo} is {place} on this machine and {why}; {elsewhere}.")
 
 
 def cached(repo: str, wanted: str | None = None, options: HubOptions | None = None) -> Path | None:

@@ -1,0 +1,216 @@
+"""Models of the hub, against a server of ours: what is fetched, what an error says, what counts as a model.
+
+The hub's library reads ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` when it is imported, so each case is a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from hub_server import Hub
+
+from whisperlite.checkpoint import resolve
+
+NANO = {path.name: path.read_bytes() for path in resolve("nano").iterdir() if path.is_file()}
+EXTRA = {"README.md": b"hello", "flax_model.msgpack": b"x" * 100, "pytorch_model.bin": b"y" * 100}
+GGML = {"ggml-tiny.bin": b"lmgg tiny", "ggml-base.bin": b"lmgg base", "README.md": b"hello"}
+CT2 = {"config.json": b"{}", "model.bin": b"ct2", "vocabulary.json": b"[]", "README.md": b"hello"}
+
+SCRIPT = """
+import json, sys
+from whisperlite.checkpoint import HubOptions, resolve, open_checkpoint
+from whisperlite.errors import CheckpointError
+name, options, opened = json.loads(sys.argv[1])
+try:
+    path = resolve(name, HubOptions(**options))
+    if opened:
+        open_checkpoint(path).close()
+    print(json.dumps([str(path), sorted(p.name for p in path.iterdir()) if path.is_dir() else []]))
+except CheckpointError as error:
+    assert "\\n" not in str(error)
+    print(json.dumps(str(error)))
+"""
+
+
+@pytest.fixture
+def hub():
+    server = Hub(
+        {
+            "openai/whisper-tiny": {"main": {**NANO, **EXTRA}, "other": {**NANO, "generation_config.json": b"{}"}},
+            "someone/ggml": {"main": GGML},
+            "someone/ct2": {"main": CT2},
+            "someone/empty": {"main": {"README.md": b"hello"}},
+        }
+    )
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def ask(hub, tmp_path):
+    """Resolve a name in a new process: a path and the files in it, or the error's text."""
+
+    def asked(name, opened=False, url=None, environment=(), **options):
+        settings = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+        settings |= {
+            "HF_ENDPOINT": url or hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DOWNLOAD_TIMEOUT": "3",
+            "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DISABLE_XET": "1", **dict(environment),
+        }  # fmt: skip
+        command = [sys.executable, "-c", SCRIPT, json.dumps([name, options, opened])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=settings)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return asked
+
+
+def test_only_the_needed_files_are_fetched(hub, ask):
+    path, names = ask("tiny", opened=True)
+    wanted = sorted(
+        name
+        for name in NANO
+        if name in ("config.json", "generation_config.json", "tokenizer.json", "model.safetensors")
+    )
+    assert names == wanted == hub.fetched()
+    hub.requests.clear()
+    assert ask("tiny") == [path, names]
+    assert hub.fetched() == []  # from the cache
+
+
+def test_repositories_of_other_formats(hub, ask):
+    path, names = ask("someone/ct2")
+    assert names == ["config.json", "model.bin", "vocabulary.json"]
+    path, _ = ask("someone/ggml/ggml-tiny.bin")
+    assert path.endswith("ggml-tiny.bin") and "ggml-base.bin" not in hub.fetched()
+    assert "several models; give one, as someone/ggml/ggml-base.bin" in ask("someone/ggml")
+    assert "has no file 'ggml-x.bin'" in ask("someone/ggml/ggml-x.bin")
+    assert "no weights of a Whisper model" in ask("someone/empty")
+
+
+def test_revisions(hub, ask):
+    assert "/bbbb" in ask("tiny", revision="other")[0]
+    assert "has no revision 'none' on the hub" in ask("tiny", revision="none")
+    assert "/bbbb" in ask("tiny", revision="other", local_files_only=True)[0]
+    assert "is only in part, or in another revision, on this" in ask("tiny", local_files_only=True)
+
+
+def test_what_is_not_there_or_not_open(hub, ask):
+    message = ask("someone/none", token="good")
+    assert "does not exist on the hub" in message and "--model nano" in message
+    assert "does not exist on the hub, or needs a token" in ask("someone/none")
+    hub.gated.add("openai/whisper-tiny")
+    assert "accepted its terms" in ask("tiny")
+    assert "accepted its terms" in ask("tiny", token="bad")
+    assert ask("tiny", token="good")[1]
+    assert ask("tiny", environment={"HF_TOKEN": "good"})[1]
+
+
+@pytest.mark.parametrize("way", ["flag", "option", "no network"])
+def test_offline(hub, ask, way):
+    given = {
+        "flag": {"environment": {"HF_HUB_OFFLINE": "1"}},
+        "option": {"local_files_only": True},
+        "no network": {"url": "http://127.0.0.1:9"},
+    }[way]
+    message = ask("base", **given)
+    assert message.startswith("openai/whisper-base is not on this machine and ")
+    assert "hf download openai/whisper-base" in message
+    assert "--model nano ('nano'), which is in the package and knows digits and a few words" in message
+    path, names = ask("tiny")
+    hub.requests.clear()
+    started = time.monotonic()
+    assert ask("tiny", opened=True, **given) == [path, names]
+    assert hub.requests == []
+    assert time.monotonic() - started < 15
+
+
+def test_a_download_that_breaks_off_is_no_model_and_goes_on_later(hub, ask):
+    half = len(NANO["model.safetensors"]) // 2
+    hub.cut["model.safetensors"] = half
+    message = ask("tiny")
+    assert message.startswith("openai/whisper-tiny is only in part, or in")
+    assert "on this machine and cannot be fetched: " in message
+    assert "only in part" in ask("tiny", local_files_only=True)
+    hub.cut.clear()
+    hub.requests.clear()
+    assert "model.safetensors" in ask("tiny", opened=True)[1]
+    resumed = [given for method, at, given in hub.requests if method == "GET" and at.endswith("model.safetensors")]
+    assert resumed in ([f"bytes={half}-"], [None])  # by version of the hub's library
+
+
+def test_sizes_that_are_not_true(hub, ask):
+    hub.false_size["model.safetensors"] = len(NANO["model.safetensors"]) + 1000
+    assert "only in part" in ask("tiny")
+    hub.false_size.clear()
+    assert ask("tiny", opened=True)[1]
+
+
+@pytest.mark.slow
+def test_a_hub_that_is_down(hub, ask):
+    path, names = ask("tiny")
+    hub.fail_with = 500
+    assert ask("tiny") == [path, names]
+    assert "the hub answers 500" in ask("base")
+
+
+def test_killed_in_the_middle(hub, ask, tmp_path):
+    """SIGKILL while the weights come: the next process finds no model, and fetches it."""
+    import signal
+    import threading
+
+    stop = threading.Event()
+    original = hub._file
+
+    def slow(request, name, data, commit, body):
+        if name == "model.safetensors" and body and not stop.is_set():
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(data)))
+            request.end_headers()
+            request.wfile.write(data[: len(data) // 2])
+            request.wfile.flush()
+            stop.wait(30)
+            request.close_connection = True
+        else:
+            original(request, name, data, commit, body)
+
+    hub._file = slow
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    command = [sys.executable, "-c", SCRIPT, json.dumps(["tiny", {}, False])]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.time() + 60
+    while not any(at.endswith("model.safetensors") and m == "GET" for m, at, _ in hub.requests):
+        assert time.time() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    stop.set()
+    assert "only in part" in ask("tiny", local_files_only=True)
+    assert "model.safetensors" in ask("tiny", opened=True)[1]
+
+
+def test_the_list_of_models_and_the_cache(hub, ask, tmp_path):
+    def cli(*arguments):
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
+        command = [sys.executable, "-m", "whisperlite", "models", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    ask("tiny")
+    row = next(line for line in cli().stdout.splitlines() if line.startswith("tiny "))
+    assert "MB" in row.split("MB", 1)[1] and "openai/whisper-tiny" in row and "in part" not in row
+    assert cli("--free", "tiny").stdout.startswith("freed ")
+    again = cli("--free", "tiny")
+    assert again.returncode == 1 and again.stderr.startswith("error: openai/whisper-tiny is not in the cache")
+    assert "is not on this machine" in ask("tiny", local_files_only=True)
+    for wrong in ("nano", "nonesuch"):
+        assert cli("--free", wrong).returncode == 2
