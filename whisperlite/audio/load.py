@@ -77,7 +77,7 @@ def load_audio(
 
 
 def _mono(blocks: Iterator[Block], name: str, sampling_rate: int, channel: int | None) -> np.ndarray:
-    pieces: list[np.ndarray] = []
+    samples = _Samples()
     resampler: Resampler | None = None
     n_read = n_bad = first_bad = 0
     for rate, block in blocks:
@@ -92,7 +92,7 @@ def _mono(blocks: Iterator[Block], name: str, sampling_rate: int, channel: int |
             n_bad += int(len(mono) - finite.sum())
         n_read += len(mono)
         if not n_bad:
-            pieces.append(resampler.push(mono))
+            samples.append(resampler.push(mono))
     if resampler is None or n_read == 0:
         raise AudioError(f"{name} holds 0 samples; give at least one")
     if n_bad:
@@ -100,8 +100,29 @@ def _mono(blocks: Iterator[Block], name: str, sampling_rate: int, channel: int |
             f"{name} has {n_bad} samples of {n_read} that are NaN or infinite, the first at {first_bad}; "
             "repair or drop them"
         )
-    pieces.append(resampler.finish())
-    return np.concatenate(pieces)
+    samples.append(resampler.finish())
+    return samples.taken()
+
+
+class _Samples:
+    """One array that grows in place: joining a list of pieces would hold long audio twice."""
+
+    def __init__(self) -> None:
+        self._array = np.empty(1 << 20, np.float32)
+        self._n = 0
+
+    def append(self, piece: np.ndarray) -> None:
+        needed = self._n + len(piece)
+        if needed > len(self._array):
+            # The room to spare is never touched, so it takes no memory.
+            self._array.resize(max(needed, 2 * len(self._array)), refcheck=False)
+        self._array[self._n : needed] = piece
+        self._n = needed
+
+    def taken(self) -> np.ndarray:
+        """The samples; nothing may be appended any more."""
+        self._array.resize(self._n, refcheck=False)
+        return self._array
 
 
 def _mix(block: np.ndarray, channel: int | None) -> np.ndarray:
