@@ -80,7 +80,11 @@ def run_side_by_side(plan: Plan, say: Say = lambda text: None) -> Outcome:
     """Measure every stage of every configuration, a model at a time."""
     outcome = Outcome()
     for model in plan.models:
-        _run_model(plan, model, outcome, say)
+        try:
+            _run_model(plan, model, outcome, say)
+        except KeyboardInterrupt:  # what was measured so far is worth keeping
+            outcome.left_out.append(("everything after", model_name(model), "interrupted"))
+            break
     return outcome
 
 
