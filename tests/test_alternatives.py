@@ -43,6 +43,13 @@ def test_distribution(row, k):
     assert found.entropy == pytest.approx(-(np.exp(finite) * finite).sum(), abs=1e-4)
 
 
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_equal_values_go_by_id(k):
+    row = np.zeros(64 * 20, dtype=np.float32)
+    row[[1000, 700, 3, 21, 402, 9]] = 40
+    assert list(distribution(row, k).ids) == [3, 9, 21, 402, 700, 1000][:k]
+
+
 def test_entropy_is_in_nats():
     assert entropy(np.zeros(8, dtype=np.float32)) == pytest.approx(np.log(8))
     assert entropy(np.float32([3, -np.inf, -np.inf])) == 0.0
