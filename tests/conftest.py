@@ -18,7 +18,7 @@ ASSETS = REPOSITORY / "whisperlite" / "assets"
 os.environ.setdefault("WHISPERLITE_CACHE_DIR", str(REPOSITORY / ".cache" / "kernels"))
 
 
-# A build must not fail by chance: in CI the examples are the same each time. Elsewhere they wander, and find things.
+# A build must not fail by chance: in CI the examples are the same each time. Elsewhere they wander and find faults.
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")

@@ -31,7 +31,7 @@ def top_k(row: np.ndarray, k: int) -> list[int]:
     width = n // _FOLDED_ROWS
     candidates = np.arange(n) if width <= k or k < 1 else None
     if candidates is None:
-        # The k largest lie in the k columns with the largest maxima; of equal maxima all, as the lower id comes first.
+        # The k largest lie in the k columns with the largest maxima; of equal maxima all: the lower id comes first.
         maxima = row[: width * _FOLDED_ROWS].reshape(_FOLDED_ROWS, width).max(axis=0)
         columns = np.flatnonzero(maxima >= np.partition(maxima, width - k)[width - k])
         inside = (columns[None, :] + width * np.arange(_FOLDED_ROWS)[:, None]).ravel()
