@@ -220,5 +220,7 @@ def test_narrower_instruction_sets_give_the_same_model(compute_type):
     host = [float(value) for value in run_python(code).stdout.split()[1:]]
     assert set(results) == {8, 4}
     for values in results.values():
-        # Rounding of activations to bytes turns on the last bit of a float.
-        np.testing.assert_allclose(values, host, atol=2e-5 if compute_type != "int8" else 2e-2)
+        # Where weights are rounded, cross keys and values are float16 on CPUs that have it; and the rounding of
+        # activations to bytes turns on the last bit of a float.
+        tolerance = {"float32": 2e-5, "bfloat16": 1e-3, "int8": 2e-2}[compute_type]
+        np.testing.assert_allclose(values, host, atol=tolerance)
