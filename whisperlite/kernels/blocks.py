@@ -29,7 +29,15 @@ from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.matmul import A_BLOCK_BYTES, SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, I8, I32, int64, load_i32, vector
-from whisperlite.kernels.tiles import PANEL, PANEL_BYTES, SUBPANELS, TILE_COLUMNS, TILE_VECTORS
+from whisperlite.kernels.tiles import (
+    PANEL,
+    PANEL_BYTES,
+    SUBPANELS,
+    TILE_COLUMNS,
+    TILE_VECTORS,
+    emit_sums,
+    tile_switch,
+)
 
 TILE_ROWS = {16: (5, 4, 3, 2, 1), 8: (2, 1), 4: (2, 1)}[cpu.vector_width()]
 MAX_BLOCK_ROWS = 96
@@ -94,7 +102,6 @@ def _operands(b, kind, load_row):
     """Code bytes of a block in order of K: for each four steps a vector of four bytes a column."""
     if kind.bits == 8:
         return [load_row(w) for w in range(kind.size // 4)]
-    low_mask = None
     found = []
     high = load_row(kind.size // 8) if kind.bits == 5 else None
     for w in range(kind.size // 8):
@@ -156,35 +163,11 @@ def _emit_tile(b, kind, n_rows, a, lda, heads, ldh, panel, column, n_blocks, c, 
         return totals
 
     totals = simd.loop(b, n_blocks, [zero] * n_acc, body)
-    targets = [
-        simd.offset(b, b.add(c, b.mul(ldc, int64(r))), v * 4 * width)
-        for r in range(n_rows)
-        for v in range(TILE_VECTORS)
-    ]
-    with b.if_else(b.icmp_signed("!=", accumulate, int64(0))) as (then, otherwise):
-        with then:
-            for value, target in zip(totals, targets, strict=True):
-                simd.store(b, b.fadd(simd.load(b, target, total_type), value), target)
-        with otherwise:
-            for value, target in zip(totals, targets, strict=True):
-                simd.store(b, value, target)
+    emit_sums(b, totals, n_rows, c, ldc, accumulate)
 
 
 def _tile(kind):
-    def emit(context, b, signature, args):
-        n_rows, *rest = args
-        after = b.append_basic_block("tile.after")
-        switch = b.switch(n_rows, after)
-        for count in TILE_ROWS:
-            block = b.append_basic_block(f"tile.{count}")
-            switch.add_case(int64(count), block)
-            b.position_at_end(block)
-            _emit_tile(b, kind, count, *rest)
-            b.branch(after)
-        b.position_at_end(after)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 11), emit
+    return tile_switch(_emit_tile, kind, TILE_ROWS, 11)
 
 
 def _quantize_row(size, has_minimum):

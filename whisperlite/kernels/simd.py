@@ -259,22 +259,6 @@ def exp(b: Builder, x: Value) -> Value:
     return b.fmul(p, b.bitcast(power, vector(F32, n)))
 
 
-def exp2_fast(b: Builder, x: Value) -> Value:
-    """2**x for x <= 0, relative error 8e-5: enough for results kept in bf16. Below -126 that of -126.
-
-    Adding 1.5 * 2**23 leaves round(x) in the low bits, ready to be shifted into the exponent.
-    """
-    n = x.type.count
-    x = fmax(b, x, const(-126.0, n))
-    shifted = b.fadd(x, const(12582912.0, n))
-    r = b.fsub(x, b.fsub(shifted, const(12582912.0, n)))
-    p = const(0.05517167, n)
-    for c in (0.24261114, 0.69326099, 0.99992807):
-        p = fma(b, p, r, const(c, n))
-    power = b.shl(b.bitcast(shifted, vector(I32, n)), const_int(23, n))
-    return b.bitcast(b.add(b.bitcast(p, vector(I32, n)), power), vector(F32, n))
-
-
 def gelu_fast(b: Builder, x: Value) -> Value:
     """GELU without exponential or division, absolute error 8e-6 for abs(x) < 4.5 and 6e-6 * abs(x) beyond.
 

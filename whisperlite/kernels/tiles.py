@@ -42,9 +42,7 @@ class TileKind:
         Bytes of a column in one panel row.
     a_bytes : int
         Bytes of an A row that one panel row uses.
-    accumulator, a_type : llvmlite type of an element
     columns : builder, raw vector -> operands, one for each load from A
-    multiply : builder, accumulator, A splat, operand -> accumulator
     unroll : int
         Panel rows in the loop body.
     """
@@ -52,15 +50,8 @@ class TileKind:
     raw: ir.Type
     column_bytes: int
     a_bytes: int
-    accumulator: ir.Type
-    a_type: ir.Type
     columns: Callable
-    multiply: Callable
     unroll: int
-
-
-def _multiply_f32(b, total, a, column):
-    return simd.fma(b, a, column, total)
 
 
 def _columns_f32(b, raw):
@@ -71,21 +62,20 @@ def _columns_f16(b, raw):
     return [b.fpext(raw, vector(F32, raw.type.count))]
 
 
-F32_KIND = TileKind(F32, 4, 4, F32, F32, _columns_f32, _multiply_f32, 4)
-F16_KIND = TileKind(F16, 2, 4, F32, F32, _columns_f16, _multiply_f32, 4)
-BF16_KIND = TileKind(I32, 4, 8, F32, F32, simd.expand_bf16, _multiply_f32, 2)
+F32_KIND = TileKind(F32, 4, 4, _columns_f32, 4)
+F16_KIND = TileKind(F16, 2, 4, _columns_f16, 4)
+BF16_KIND = TileKind(I32, 4, 8, simd.expand_bf16, 2)
 
 
 def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
     """C[n_rows, TILE_COLUMNS] (+)= A[n_rows] x panel of ``n_steps`` rows, in registers."""
     width = cpu.vector_width()
-    total_type, raw_type = vector(kind.accumulator, width), vector(kind.raw, width)
+    total_type, raw_type = vector(F32, width), vector(kind.raw, width)
     panel_bytes = PANEL * kind.column_bytes
     # With few rows the latency of a multiply shows: several sets of accumulators, added at the end.
     n_sets = 4 if n_rows == 1 else 2 if n_rows <= 3 else 1
     n_acc = n_rows * TILE_VECTORS
     zero = ir.Constant(total_type, None)
-    plus = b.fadd if kind.accumulator == F32 else b.add
     # One address per three rows; the others are reached by adding lda or 2*lda in the addressing mode.
     bases = [b.add(a, b.mul(lda, int64(r))) for r in range(0, n_rows, 3)]
     lda2 = b.add(lda, lda)
@@ -102,11 +92,11 @@ def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
                 base = bases[r // 3]
                 if r % 3:
                     base = b.add(base, lda if r % 3 == 1 else lda2)
-                value = simd.load(b, simd.offset(b, base, kind.a_bytes * u + 4 * j), kind.a_type)
+                value = simd.load(b, simd.offset(b, base, kind.a_bytes * u + 4 * j), F32)
                 value = simd.splat(b, value, width)
                 for v in range(TILE_VECTORS):
                     i = first + r * TILE_VECTORS + v
-                    totals[i] = kind.multiply(b, totals[i], value, columns[v][j])
+                    totals[i] = simd.fma(b, value, columns[v][j], totals[i])
 
     def steps(n_unrolled):
         def body(b, i, carried):
@@ -126,7 +116,13 @@ def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
         carried = simd.loop(b, n_left, carried, steps(1))
     sums = list(carried[:n_acc])
     for s in range(1, n_sets):
-        sums = [plus(x, carried[s * n_acc + i]) for i, x in enumerate(sums)]
+        sums = [b.fadd(x, carried[s * n_acc + i]) for i, x in enumerate(sums)]
+    emit_sums(b, sums, n_rows, c, ldc, accumulate)
+
+
+def emit_sums(b, sums, n_rows, c, ldc, accumulate):
+    """Write a tile's sums, vectors of a row side by side, to C, or add them to it."""
+    width = cpu.vector_width()
     targets = [
         simd.offset(b, b.add(c, b.mul(ldc, int64(r))), v * 4 * width)
         for r in range(n_rows)
@@ -135,29 +131,33 @@ def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
     with b.if_else(b.icmp_signed("!=", accumulate, int64(0))) as (then, otherwise):
         with then:
             for value, target in zip(sums, targets, strict=True):
-                simd.store(b, plus(simd.load(b, target, total_type), value), target)
+                simd.store(b, b.fadd(simd.load(b, target, value.type), value), target)
         with otherwise:
             for value, target in zip(sums, targets, strict=True):
                 simd.store(b, value, target)
 
 
-def _tile(kind):
-    """One register tile for ``n_rows`` out of ``TILE_ROWS``: a switch over the unrolled variants."""
+def tile_switch(emit_tile, kind, row_counts, n_arguments):
+    """What an intrinsic returns for one register tile: a switch on its first argument over unrolled variants."""
 
     def emit(context, b, signature, args):
         n_rows, *rest = args
         after = b.append_basic_block("tile.after")
         switch = b.switch(n_rows, after)
-        for count in TILE_ROWS:
+        for count in row_counts:
             block = b.append_basic_block(f"tile.{count}")
             switch.add_case(int64(count), block)
             b.position_at_end(block)
-            _emit_tile(b, kind, count, *rest)
+            emit_tile(b, kind, count, *rest)
             b.branch(after)
         b.position_at_end(after)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 8), emit
+    return types.void(*[types.int64] * n_arguments), emit
+
+
+def _tile(kind):
+    return tile_switch(_emit_tile, kind, TILE_ROWS, 8)
 
 
 @intrinsic
