@@ -7,6 +7,7 @@ import pytest
 from fake_model import FLOOR, FakeDims, FakeModel, FakeTokenizer, follow, sampled_part
 
 from whisperlite.audio import N_FRAMES
+from whisperlite.audio.vad import VadOptions
 from whisperlite.errors import OptionError
 from whisperlite.transcribe import Transcript, make_options, transcribe_windows
 from whisperlite.transcribe.context import Context
@@ -237,7 +238,15 @@ def test_seek_always_moves():
         ({"xyzzy": 1}, "give one of temperature, "),
         ({"prompt": "a"}, "use initial_prompt"),
         ({"fp16": True}, "compute_type"),
-        ({"vad_filter": True}, "vad_filter=True is not available yet"),
+        ({"vad_filter": 1}, "vad_filter=1: give True or False"),
+        ({"vad_parameters": {}}, "vad_parameters={} needs vad_filter=True"),
+        ({"vad_model": "energy"}, "vad_model='energy' needs vad_filter=True"),
+        ({"chunk_length": 30}, "chunk_length=30 needs vad_filter=True"),
+        ({"vad_filter": True, "vad_model": 3}, "vad_model=3: give energy, silero, a path or a VoiceDetector"),
+        ({"vad_filter": True, "vad_parameters": {"pad": 1}}, "vad_parameters: 'pad' is unknown"),
+        ({"vad_filter": True, "chunk_length": 31}, "chunk_length=31: give a number from 0 to 30"),
+        ({"vad_filter": True, "chunk_length": 0.5}, "max_speech_duration_s=0.5: a window and speech_pad_ms=400"),
+        ({"vad_filter": True, "chunk_length": 9, "clip_timestamps": "1,2"}, "leave out clip_timestamps"),
         ({"temperature": "hot"}, "temperature='hot'"),
         ({"temperature": (0.5,), "beam_size": 5}, "beam_size=5 needs temperature 0"),
         ({"clip_timestamps": "1,x"}, "clip_timestamps='1,x'"),
@@ -252,8 +261,17 @@ def test_options_that_cannot_be_honoured(options, message):
     assert message in str(caught.value)
 
 
-def test_options_of_later_versions_may_be_off():
+def test_options_of_voice_activity():
     assert make_options(vad_filter=False) == make_options()
+    assert make_options(vad_filter=True).speech.vad == VadOptions()
+    given = {"threshold": 0.3, "max_speech_duration_s": 7}
+    assert make_options(vad_filter=True, vad_parameters=given).speech.vad == VadOptions(**given)
+    chunks = {"vad_filter": True, "chunk_length": 20}
+    assert make_options(**chunks).speech.vad == VadOptions(max_speech_duration_s=20, min_silence_duration_ms=160)
+    assert make_options(**chunks, vad_parameters=given).speech.vad == VadOptions(**given)
+    assert make_options(**chunks, vad_parameters={}).speech.vad == VadOptions(max_speech_duration_s=20)
+    assert make_options(**chunks, vad_parameters=VadOptions()).speech.vad == VadOptions()
+    make_options(**chunks, batch_size=4, condition_on_previous_text=False)
 
 
 def test_options_reach_their_stage():

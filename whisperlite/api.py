@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from whisperlite.audio import N_FRAMES, AudioSource, load_audio, log_mel_spectrogram, pad_or_trim
+from whisperlite.audio import HOP_LENGTH, N_FRAMES, AudioSource, load_audio, log_mel_spectrogram, pad_or_trim
 from whisperlite.checkpoint import Dims, HubOptions, open_checkpoint, resolve
 from whisperlite.conversion import vocabulary_of
 from whisperlite.decode import DecodingResult, choose_language, decode, detect_language, make_decoding_options
@@ -24,17 +24,21 @@ from whisperlite.text import Tokenizer, language_code, tokenizer_for
 from whisperlite.transcribe import (
     AlignOptions,
     LanguageOptions,
+    Speech,
     TranscribeOptions,
     Transcript,
     align,
+    find_detector,
+    find_speech,
+    job_windows,
     make_job,
     make_options,
+    original_windows,
     run_jobs,
-    transcribe_windows,
 )
 from whisperlite.transcribe.jobs import Job
 from whisperlite.transcribe.timing import chosen_heads
-from whisperlite.transcribe.windows import Content, make_content
+from whisperlite.transcribe.windows import Content, clip_frames, frames_duration, make_content
 
 
 class WhisperModel:
@@ -90,7 +94,8 @@ class WhisperModel:
         local_files_only: bool = False,
         alignment_heads: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        path = resolve(name_or_path, HubOptions(revision, token, cache_dir, local_files_only))
+        self._hub = HubOptions(revision, token, cache_dir, local_files_only)
+        path = resolve(name_or_path, self._hub)
         heads = None if alignment_heads is None else tuple(alignment_heads)
         checkpoint = open_checkpoint(path, heads)
         self._vocabulary = vocabulary_of(checkpoint)
@@ -123,6 +128,7 @@ class WhisperModel:
               ``grammar_rule``, ``grammar_penalty``, ``logit_filters``
             - belief: ``compression_ratio_threshold``, ``logprob_threshold``, ``no_speech_threshold``
             - windows: ``clip_timestamps``, ``audio_ctx``, ``batch_size``
+            - silence left out: ``vad_filter``, ``vad_parameters``, ``vad_model``, ``chunk_length``
             - words: ``word_timestamps``, ``prepend_punctuations``, ``append_punctuations``,
               ``hallucination_silence_threshold``, ``alignment_heads``
             - ``verbose``: True prints each segment, and what was rejected or left out and why
@@ -137,14 +143,14 @@ class WhisperModel:
             An option is unknown or cannot be honoured.
         AudioError
             The audio cannot be read.
+        CheckpointError
+            The weights of ``vad_model`` cannot be found or read.
         """
         verbose = bool(options.pop("verbose", None))
         chosen = make_options(**options)
         prepared = self._prepare(audio, chosen)
-        job = prepared.job
-        chosen = replace(chosen, decoding=replace(chosen.decoding, language=job.language))
-        windows = transcribe_windows(self._model, job.tokenizer, job.content, chosen, job.head_features)
-        transcript = prepared.transcript(windows)
+        chosen = replace(chosen, decoding=replace(chosen.decoding, language=prepared.language))
+        transcript = prepared.transcript(job_windows(self._model, prepared.job, chosen))
         if verbose:
             _print(transcript)
         return transcript
@@ -176,10 +182,12 @@ class WhisperModel:
         ------
         OptionError
             An option is unknown or cannot be honoured: at once, before the first audio.
+        CheckpointError
+            The weights of ``vad_model`` cannot be found or read: at once, too.
         """
         if options.get("batch_size", 1) != 1 or isinstance(batch_size, bool) or batch_size < 1:
             raise OptionError(f"batch_size={batch_size!r}: give an integer of at least 1")
-        chosen = make_options(**options)
+        chosen = self._with_detector(make_options(**options))
         self.tokenizer(chosen.decoding.language, chosen.decoding.task)  # refuses what the model does not know
         return self._transcribe_many(audios, batch_size, return_exceptions, chosen)
 
@@ -262,7 +270,7 @@ class WhisperModel:
         return align(self._model, job.tokenizer, job.content, text, AlignOptions(**options))
 
     def detect_language(
-        self, audio: AudioSource, segments: int = 1, threshold: float | None = 0.5
+        self, audio: AudioSource, segments: int = 1, threshold: float | None = 0.5, **speech: Any
     ) -> dict[str, float]:
         """Probability of each language, the most probable first.
 
@@ -274,17 +282,24 @@ class WhisperModel:
         threshold : float or None
             A window decides by itself where its most probable language is more probable; where none is, the
             language that wins the most windows does.
+        **speech
+            ``vad_filter``, ``vad_parameters`` and ``vad_model``, as in ``transcribe``: listen to speech alone.
 
         Raises
         ------
         OptionError
-            The model is English-only, or a value is out of range.
+            The model is English-only, an option is unknown, or a value is out of range.
         AudioError
             The audio cannot be read.
+        CheckpointError
+            The weights of ``vad_model`` cannot be found or read.
         """
         languages = LanguageOptions(segments, threshold)
-        content = make_content(load_audio(audio), self.dims.n_mels)
-        return self._detect(content, languages)[0]
+        names = ("vad_filter", "vad_parameters", "vad_model")
+        if unknown := set(speech) - set(names):
+            raise OptionError(f"{min(unknown)} is not an option of detect_language; give one of {', '.join(names)}")
+        samples, _ = self._heard(load_audio(audio), make_options(**speech))
+        return self._detect(make_content(samples, self.dims.n_mels), languages)[0]
 
     def language_probs(self, features: np.ndarray) -> list[dict[str, float]]:
         """Probability of each language, the most probable first, for audio features (A, T, D) of each window.
@@ -309,13 +324,30 @@ class WhisperModel:
 
         return choose_language(windows(), options.language_detection_threshold), heard[0]
 
+    def _with_detector(self, chosen: TranscribeOptions) -> TranscribeOptions:
+        """The options with a detector in the place of its name, so that it is made once."""
+        if not chosen.speech.vad_filter:
+            return chosen
+        detector = find_detector(chosen.speech.vad_model, self._hub)
+        return replace(chosen, speech=replace(chosen.speech, vad_model=detector))
+
+    def _heard(self, audio: np.ndarray, chosen: TranscribeOptions) -> tuple[np.ndarray, Speech | None]:
+        """The samples (n,) that the model is given: all, or with ``vad_filter`` those of speech."""
+        if not chosen.speech.vad_filter:
+            return audio, None
+        detector = find_detector(chosen.speech.vad_model, self._hub)
+        speech = find_speech(audio, chosen.speech, chosen.windows.clip_seconds, detector)
+        return speech.map.cut(audio), speech
+
     def _prepare(self, audio: AudioSource, chosen: TranscribeOptions) -> _Prepared:
         """Read an audio and find its language."""
         language, task = chosen.decoding.language, chosen.decoding.task
         tokenizer = self.tokenizer(language, task)  # refuses what the model does not know
         if chosen.languages.multilingual and not self.is_multilingual:
             raise OptionError("multilingual=True needs a multilingual model; this one is English-only")
-        content = make_content(load_audio(audio), self.dims.n_mels)
+        recording = load_audio(audio)
+        samples, speech = self._heard(recording, chosen)
+        content = make_content(samples, self.dims.n_mels)
         head, probabilities = None, None
         if language is None and self.is_multilingual:
             probabilities, head = self._detect(content, chosen.languages)
@@ -323,7 +355,11 @@ class WhisperModel:
         language = language_code(language or "en")
         tokenizer = self.tokenizer(language, task)
         chosen = replace(chosen, decoding=replace(chosen.decoding, language=language))
-        return _Prepared(make_job(content, chosen, tokenizer, self.dims, head), language, probabilities)
+        job = make_job(content, chosen, tokenizer, self.dims, head)
+        if speech is not None:
+            job.clips = clip_frames(speech.clips, content.n_frames)
+        duration = frames_duration(len(recording) // HOP_LENGTH)
+        return _Prepared(job, language, probabilities, duration, speech)
 
     # the stages
 
@@ -434,15 +470,23 @@ class _Prepared:
     job: Job
     language: str
     language_probs: dict[str, float] | None
+    duration: float
+    speech: Speech | None
 
     def transcript(self, windows: Iterator[Window]) -> Transcript:
-        duration = self.job.content.duration
-        return Transcript(windows, self.job.tokenizer.decode, self.language, duration, self.language_probs)
+        """From the windows of the job."""
+        made = (self.job.tokenizer.decode, self.language, self.duration, self.language_probs)
+        if self.speech is None:
+            return Transcript(windows, *made)
+        heard = self.speech.map.kept_seconds
+        return Transcript(original_windows(windows, self.speech), *made, heard, self.speech.silent)
 
 
 def _print(transcript: Transcript) -> None:
     from whisperlite.writers import format_timestamp, record_lines
 
+    if transcript.speech is not None:
+        print(f"VAD filter removed {transcript.duration - transcript.speech_duration:.2f} s of audio", flush=True)
     for window in transcript.iter_windows():
         for segment in window.segments:
             if segment.text:

@@ -70,6 +70,8 @@ CACHE_DIR = Knob("WHISPERLITE_CACHE_DIR", str, "", "folder for compiled kernels;
 CHECK = Knob("WHISPERLITE_CHECK", _flag, False, "run every node on both backends, stop where they differ")
 DEBUG = Knob("WHISPERLITE_DEBUG", _count, 0, "1: what is compiled and planned; 2: every node as it runs")
 THREADS = Knob("WHISPERLITE_THREADS", _count, 0, "threads of a model; 0: as many as the process may use")
-VAD_MODEL = Knob("WHISPERLITE_VAD_MODEL", str, "", "Silero's ggml file for voice detection; default: by energy")
+VAD_MODEL = Knob(
+    "WHISPERLITE_VAD_MODEL", str, "", "voice detector: energy, silero, or Silero's ggml file; default: energy"
+)
 
 ALL: tuple[Knob, ...] = (BACKEND, CACHE_DIR, CHECK, DEBUG, THREADS, VAD_MODEL)

@@ -15,7 +15,7 @@ from whisperlite.checkpoint.published import (
     default_alignment_heads,
     published,
 )
-from whisperlite.checkpoint.resolve import resolve
+from whisperlite.checkpoint.resolve import resolve, resolve_vad
 
 __all__ = [
     "PUBLISHED",
@@ -28,4 +28,5 @@ __all__ = [
     "open_checkpoint",
     "published",
     "resolve",
+    "resolve_vad",
 ]

@@ -95,7 +95,7 @@ def choose_files(repo: str, names: Iterable[str], wanted: str | None = None) -> 
     raise CheckpointError(f"{repo} has no weights of a Whisper model; it has {_some(given) or 'no files'}.")
 
 
-def fetch(name: str, options: HubOptions | None = None) -> Path:
+def fetch(name: str, options: HubOptions | None = None, elsewhere: str | None = None) -> Path:
     """Folder or file of a hub model: from the cache, or downloaded into it.
 
     Parameters
@@ -103,6 +103,8 @@ def fetch(name: str, options: HubOptions | None = None) -> Path:
     name
         ``owner/name``, or ``owner/name/file`` where a repository has several models.
     options
+    elsewhere
+        What an error says to do instead; not given: what there is for a Whisper model.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def fetch(name: str, options: HubOptions | None = None) -> Path:
     options = options or HubOptions()
     owner, base, *rest = name.split("/", 2)
     repo, wanted = f"{owner}/{base}", rest[0] if rest else None
-    elsewhere = _ELSEWHERE.format(repo=name if wanted is None else f"{repo} {wanted}")
+    elsewhere = elsewhere or _ELSEWHERE.format(repo=name if wanted is None else f"{repo} {wanted}")
     try:
         if options.local_files_only:
             return _cached_or_refused(repo, wanted, options, "local_files_only is set", elsewhere)

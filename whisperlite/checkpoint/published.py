@@ -1,4 +1,4 @@
-"""Published Whisper models: sizes, alignment heads, where they live on the hub.
+"""Published models: sizes and alignment heads of Whisper's, where they live on the hub.
 
 In: a size name, or ``Dims``. Out: ``Published`` rows; the cross-attention heads that follow the audio.
 Knows nothing of: files, network.
@@ -76,6 +76,13 @@ _ROWS = (
     Published("distil-large-v3", "distil-whisper/distil-large-v3", _dims(*_DISTIL_LARGE, 51866, 128), None),
     Published("distil-large-v3.5", "distil-whisper/distil-large-v3.5", _dims(*_DISTIL_LARGE, 51866, 128), None),
 )
+
+# Weights of voice detectors, ``owner/name/file`` of the hub. ref: whisper.cpp models/download-vad-model.sh
+VAD_WEIGHTS: dict[str, str] = {
+    "silero": "ggml-org/whisper-vad/ggml-silero-v6.2.0.bin",
+    "silero-v6.2.0": "ggml-org/whisper-vad/ggml-silero-v6.2.0.bin",
+    "silero-v5.1.2": "ggml-org/whisper-vad/ggml-silero-v5.1.2.bin",
+}
 
 PUBLISHED: dict[str, Published] = {row.name: row for row in _ROWS}
 ALIASES: dict[str, str] = {"large": "large-v3", "turbo": "large-v3-turbo"}

@@ -7,11 +7,13 @@ Knows nothing of: what is at the path.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from whisperlite import knobs
 from whisperlite.checkpoint import hub
 from whisperlite.checkpoint.hub import HubOptions
-from whisperlite.checkpoint.published import PUBLISHED, published
+from whisperlite.checkpoint.published import PUBLISHED, VAD_WEIGHTS, published
 from whisperlite.errors import CheckpointError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -55,6 +57,40 @@ def resolve(name_or_path: str | Path, options: HubOptions | None = None) -> Path
         f"{str(name_or_path)!r} is no file, folder or model name; give a path, nano, {', '.join(PUBLISHED)}, "
         "or owner/name of a Hugging Face model."
     )
+
+
+def resolve_vad(name: str, options: HubOptions | None = None) -> Path | None:
+    """Path of a voice detector's weights by name; None for what is no such name.
+
+    They are fetched where they are not in the cache; what is there is taken without asking the hub, for a name
+    says the version. ``silero`` is the file that ``WHISPERLITE_VAD_MODEL`` names where there is one.
+
+    Parameters
+    ----------
+    name
+        ``silero``, ``silero-v6.2.0``, ``silero-v5.1.2``.
+    options
+        Token, cache and whether the hub may be asked; the revision is a model's and has no meaning here.
+
+    Raises
+    ------
+    CheckpointError
+        The weights cannot be fetched.
+    """
+    if name not in VAD_WEIGHTS:
+        return None
+    named = knobs.VAD_MODEL.get()
+    if name == "silero" and named not in ("", "energy", *VAD_WEIGHTS):
+        return Path(named)
+    options = replace(options or HubOptions(), revision=None)
+    owner, base, file = VAD_WEIGHTS[name].split("/")
+    if (path := hub.cached(f"{owner}/{base}", file, options)) is not None:
+        return path
+    elsewhere = (
+        f"fetch it elsewhere (hf download {owner}/{base} {file}) and give the file's path, or take 'energy', which "
+        "needs no weights"
+    )
+    return hub.fetch(VAD_WEIGHTS[name], options, elsewhere)
 
 
 def _is_repo(text: str) -> bool:

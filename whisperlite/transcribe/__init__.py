@@ -6,28 +6,36 @@ Knows nothing of: files, output formats, how tokens are searched.
 
 from whisperlite.transcribe.align import AlignOptions, align
 from whisperlite.transcribe.jobs import make_job
-from whisperlite.transcribe.loop import run_jobs, transcribe_windows
+from whisperlite.transcribe.loop import job_windows, run_jobs, transcribe_windows
 from whisperlite.transcribe.options import (
     LanguageOptions,
     PromptOptions,
+    SpeechOptions,
     TranscribeOptions,
     WindowOptions,
     WordOptions,
     make_options,
 )
+from whisperlite.transcribe.speech import Speech, find_detector, find_speech, original_windows
 from whisperlite.transcribe.transcript import Transcript
 
 __all__ = [
     "AlignOptions",
     "LanguageOptions",
     "PromptOptions",
+    "Speech",
+    "SpeechOptions",
     "TranscribeOptions",
     "Transcript",
     "WindowOptions",
     "WordOptions",
     "align",
+    "find_detector",
+    "find_speech",
+    "job_windows",
     "make_job",
     "make_options",
+    "original_windows",
     "run_jobs",
     "transcribe_windows",
 ]

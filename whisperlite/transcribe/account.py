@@ -3,7 +3,7 @@
 In: spans in the order they were decided. Out: spans without gaps or overlaps, in the order of the audio.
 Knows nothing of: models, how a span was decided.
 
-What is decided later holds: clips may overlap or go back. Voice activity detection adds its silences to ``first``.
+What is decided later holds: clips may overlap or go back. ``first`` is what voice activity detection left out.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def skip_silence(
     if first is not None and is_segment_anomaly(first, punctuation):
         gap = first.start - place.start
         if gap > threshold:
-            reason = f"improbable text at {first.start:.2f} s after {gap:.2f} s without words"
+            reason = f"improbable text after {gap:.2f} s without words"
             advance = max(round(gap * FRAMES_PER_SECOND), 1)
             return SilenceSkip((), place.seek + advance, restart=True, reason=reason)
 
@@ -134,7 +134,8 @@ def skip_silence(
                 seek = round(max(place.start + 1, piece.start) * FRAMES_PER_SECOND)
                 if content_frames / FRAMES_PER_SECOND - piece.end < threshold:
                     seek = content_frames
-                reason = f"improbable text at {piece.start:.2f} s between silences"
+                into = piece.start - place.start
+                reason = f"improbable text between silences, {into:.2f} s into the window"
                 return SilenceSkip(tuple(pieces[:i]), max(seek, place.seek + 1), reason=reason)
         previous_end = piece.end
     return SilenceSkip(tuple(pieces), seek)

@@ -54,7 +54,11 @@ def transcribe_windows(
     Window
         In order, as soon as it is decoded; skipped ones too.
     """
-    job = make_job(content, options, tokenizer, model.dims, head_features)
+    return job_windows(model, make_job(content, options, tokenizer, model.dims, head_features), options)
+
+
+def job_windows(model: Any, job: Job, options: TranscribeOptions) -> Iterator[Window]:
+    """The windows of one job, as ``transcribe_windows`` yields them."""
     batch_size = options.windows.batch_size
     if batch_size == 1:
         return (window for _, window in run_jobs(model, [job], options, 1) if window is not None)

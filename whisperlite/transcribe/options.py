@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from whisperlite.audio import CHUNK_LENGTH
+from whisperlite.audio.vad import VadOptions, VoiceDetector
 from whisperlite.decode import DecodingOptions, FallbackOptions, make_decoding_options
 from whisperlite.decode.options import DECODING_NAMES, RULE_NAMES, count, number
 from whisperlite.errors import OptionError
@@ -136,6 +139,58 @@ class WordOptions:
 
 
 @dataclass(frozen=True)
+class SpeechOptions:
+    """Leaving out what is no speech. Names are faster-whisper's, but for ``vad_model``.
+
+    Everything then works on the audio without its silence: the language is detected in it, windows are cut from it,
+    and what ``hallucination_silence_threshold`` calls silence is what is left of it. Times are those of the
+    recording; ``seek`` counts frames of what was heard. Where nothing is left out, the result is that without it.
+
+    Attributes
+    ----------
+    vad_filter : bool
+        Only speech is transcribed. Clips of ``clip_timestamps`` hold beside it: their speech is.
+    vad_parameters : VadOptions, mapping or None
+        How probabilities of speech become spans of it: names and defaults of ``whisperlite.audio.vad.VadOptions``.
+    vad_model : str, path, VoiceDetector or None
+        Who judges. ``energy`` needs no weights; ``silero`` is ``silero-v6.2.0``, fetched from the hub
+        (``silero-v5.1.2`` too); a path is Silero's ggml file. None: ``WHISPERLITE_VAD_MODEL``, else ``energy``.
+    chunk_length : float or None
+        Seconds, at most 30. Spans of speech that fit into it together become one clip, transcribed by itself; with
+        ``batch_size`` several at a time. Speech is then cut where it lasts longer, and ``min_silence_duration_ms``
+        is 160 where no parameters are given: faster-whisper's batched pipeline. None: no such clips.
+    """
+
+    vad_filter: bool = False
+    vad_parameters: VadOptions | Mapping[str, Any] | None = None
+    vad_model: str | os.PathLike[str] | VoiceDetector | None = None
+    chunk_length: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vad_filter, bool):
+            raise OptionError(f"vad_filter={self.vad_filter!r}: give True or False")
+        if not self.vad_filter:
+            for name in ("vad_parameters", "vad_model", "chunk_length"):
+                if (value := getattr(self, name)) is not None:
+                    raise OptionError(f"{name}={value!r} needs vad_filter=True")
+            return
+        model = self.vad_model
+        if not (model is None or isinstance(model, str | os.PathLike) or hasattr(model, "probabilities")):
+            raise OptionError(f"vad_model={model!r}: give energy, silero, a path or a VoiceDetector")
+        number("chunk_length", self.chunk_length, low=0.0, high=float(CHUNK_LENGTH))
+        given = self.vad_parameters
+        if self.chunk_length is not None and (given is None or isinstance(given, Mapping)):
+            given = {"min_silence_duration_ms": 160} if given is None else given
+            given = {"max_speech_duration_s": self.chunk_length, **given}
+        object.__setattr__(self, "vad_parameters", VadOptions.of(given))
+
+    @property
+    def vad(self) -> VadOptions:
+        """``vad_parameters``, all of them."""
+        return VadOptions.of(self.vad_parameters)
+
+
+@dataclass(frozen=True)
 class TranscribeOptions:
     """Every stage's options: ``make_options`` builds them from flat names."""
 
@@ -145,12 +200,17 @@ class TranscribeOptions:
     windows: WindowOptions = field(default_factory=WindowOptions)
     languages: LanguageOptions = field(default_factory=LanguageOptions)
     words: WordOptions = field(default_factory=WordOptions)
+    speech: SpeechOptions = field(default_factory=SpeechOptions)
 
     def __post_init__(self) -> None:
         if self.decoding.beam_size is not None and all(t > 0 for t in self.fallback.temperatures):
             raise OptionError(
                 f"beam_size={self.decoding.beam_size} needs temperature 0 among {self.fallback.temperatures}; "
                 "use best_of above 0"
+            )
+        if self.speech.chunk_length is not None and self.windows.clip_seconds not in ((), (0.0,)):
+            raise OptionError(
+                f"chunk_length={self.speech.chunk_length!r} makes clips of its own; leave out clip_timestamps"
             )
         if self.windows.batch_size > 1:
             self._check_independent()
@@ -173,10 +233,12 @@ class TranscribeOptions:
                 f"{batch} with word_timestamps=True: the words of a clip depend on where those before it end; "
                 "give batch_size=1, or several files to transcribe_many"
             )
-        if len(self.windows.clip_seconds) < 3 and not self.decoding.without_timestamps:
+        has_clips = len(self.windows.clip_seconds) >= 3 or self.speech.chunk_length is not None
+        if not has_clips and not self.decoding.without_timestamps:
             raise OptionError(
                 f"{batch} with one clip: a window begins where the text of the one before it ends; give several "
-                "clips in clip_timestamps, without_timestamps=True, or several files to transcribe_many"
+                "clips in clip_timestamps, vad_filter=True with chunk_length=30, without_timestamps=True, or "
+                "several files to transcribe_many"
             )
 
 
@@ -188,6 +250,7 @@ _DECODING_NAMES = (
 )
 _STAGES: dict[str, type] = {
     "prompt": PromptOptions, "windows": WindowOptions, "languages": LanguageOptions, "words": WordOptions,
+    "speech": SpeechOptions,
 }  # fmt: skip
 
 OPTION_NAMES: tuple[str, ...] = (
@@ -197,12 +260,11 @@ OPTION_NAMES: tuple[str, ...] = (
     *(item.name for stage in _STAGES.values() for item in fields(stage)),
 )
 
-# Options of other engines that have no place here, and what to use; or that this version lacks.
+# Options of other engines that have no place here, and what to use.
 _ELSEWHERE = {
     "prompt": "use initial_prompt",
     "fp16": "use WhisperModel(compute_type=...)",
 }
-_NOT_AVAILABLE = ("vad_filter", "vad_parameters")
 
 
 def make_options(**given: Any) -> TranscribeOptions:
@@ -218,9 +280,9 @@ def make_options(**given: Any) -> TranscribeOptions:
     OptionError
         An unknown name (the message says the nearest one), or a value that cannot be honoured.
     """
-    for name, value in given.items():
+    for name in given:
         if name not in OPTION_NAMES:
-            _refuse(name, value)
+            _refuse(name)
     fallback = {name: given[name] for name in _FALLBACK_NAMES if name in given}
     if "temperature" in given:
         fallback["temperatures"] = _temperatures(given["temperature"])
@@ -235,11 +297,7 @@ def make_options(**given: Any) -> TranscribeOptions:
     )
 
 
-def _refuse(name: str, value: object) -> None:
-    if name in _NOT_AVAILABLE:
-        if value is None or value is False:
-            return
-        raise OptionError(f"{name}={value!r} is not available yet; leave it out")
+def _refuse(name: str) -> None:
     if name in _ELSEWHERE:
         raise OptionError(f"{name} is not an option of transcribe; {_ELSEWHERE[name]}")
     nearest = difflib.get_close_matches(name, OPTION_NAMES, n=1, cutoff=0.5)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from whisperlite.audio import SAMPLE_RATE
 from whisperlite.results import Segment, Span, Window
 from whisperlite.transcribe.account import account
 
@@ -28,6 +29,8 @@ class Transcript:
         Probability of every language, where it was detected.
     duration : float
         Seconds of audio.
+    speech : tuple of (float, float), or None
+        What was heard with ``vad_filter``, as (start, end) in seconds; None without it.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class Transcript:
         language: str,
         duration: float,
         language_probs: dict[str, float] | None = None,
+        speech: tuple[tuple[float, float], ...] | None = None,
+        silent: Sequence[Span] = (),
     ) -> None:
         self._source = windows
         self._decode_text = decode_text
@@ -47,6 +52,16 @@ class Transcript:
         self.language = language
         self.language_probs = language_probs
         self.duration = duration
+        self.speech = speech
+        self._silent = tuple(silent)
+
+    @property
+    def speech_duration(self) -> float:
+        """Seconds that were heard: all, or with ``vad_filter`` those of speech."""
+        if self.speech is None:
+            return self.duration
+        n_samples = sum(round((end - start) * SAMPLE_RATE) for start, end in self.speech)
+        return min(n_samples / SAMPLE_RATE, self.duration)
 
     def iter_windows(self) -> Iterator[Window]:
         """Yield each window as it is decoded, skipped ones too."""
@@ -87,7 +102,8 @@ class Transcript:
     @property
     def account(self) -> tuple[Span, ...]:
         """What became of every second, and by which rule: spans from 0 to ``duration``; decodes to the end."""
-        return account((), (span for window in self.iter_windows() for span in window.spans), self.duration)
+        decided = (span for window in self.iter_windows() for span in window.spans)
+        return account(self._silent, decided, self.duration)
 
     @property
     def text(self) -> str:

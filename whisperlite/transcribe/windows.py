@@ -37,7 +37,7 @@ class Content:
     @property
     def duration(self) -> float:
         """Seconds of audio."""
-        return float(self.n_frames * HOP_LENGTH / SAMPLE_RATE)
+        return frames_duration(self.n_frames)
 
     def window(self, seek: int, n_frames: int, window_frames: int = N_FRAMES) -> np.ndarray:
         """Mel (M, window_frames) from frame ``seek``: ``n_frames`` of audio, then zeros."""
@@ -51,6 +51,11 @@ class Content:
         if i and i * N_FRAMES >= self.n_frames:
             return None
         return pad_or_trim(self.read(i * N_FRAMES, (i + 1) * N_FRAMES), N_FRAMES)
+
+
+def frames_duration(n_frames: int) -> float:
+    """Seconds of so many mel frames."""
+    return float(n_frames * HOP_LENGTH / SAMPLE_RATE)
 
 
 def make_content(samples: np.ndarray, n_mels: int) -> Content:

@@ -30,7 +30,8 @@ def voice_detector(model: str | os.PathLike[str] | VoiceDetector | None = None) 
     ----------
     model : str, Path or VoiceDetector, optional
         ``"energy"`` (needs no weights); ``"silero"`` (the file that ``WHISPERLITE_VAD_MODEL`` names); the path of
-        Silero's ggml file; or a detector. Not given: the file of ``WHISPERLITE_VAD_MODEL``, else ``"energy"``.
+        Silero's ggml file; or a detector. Not given: what ``WHISPERLITE_VAD_MODEL`` says, else ``"energy"``.
+        ``whisperlite.transcribe.find_detector`` takes the same and fetches Silero's weights.
 
     Raises
     ------

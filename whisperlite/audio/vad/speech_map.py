@@ -58,7 +58,13 @@ class SpeechMap:
             removed.append((before, n_samples))
         self.kept, self.removed = tuple(kept), tuple(removed)
         self._ends = list(accumulate(end - start for start, end in kept))  # in the cut audio
+        self._starts = [start for start, _ in kept]  # in the recording
         self.n_kept = self._ends[-1] if kept else 0
+
+    @property
+    def kept_seconds(self) -> tuple[tuple[float, float], ...]:
+        """``kept`` in seconds."""
+        return tuple((start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in self.kept)
 
     @property
     def removed_seconds(self) -> tuple[tuple[float, float], ...]:
@@ -84,6 +90,14 @@ class SpeechMap:
         if audio.shape != (self.n_samples,):
             raise OptionError(f"audio of shape {audio.shape}: this map is of {self.n_samples} samples")
         return np.concatenate([audio[:0], *(audio[start:end] for start, end in self.kept)])
+
+    def cut_sample(self, sample: int) -> int:
+        """Where a position in the recording is in the cut audio: how many samples before it are kept."""
+        index = bisect_right(self._starts, sample) - 1
+        if index < 0:
+            return 0
+        end = self.kept[index][1]
+        return self._ends[index] - max(end - sample, 0)
 
     def original_sample(self, sample: int, is_end: bool = False) -> int:
         """Where a position in the cut audio was in the recording.
@@ -122,14 +136,20 @@ class SpeechMap:
         # ref: faster-whisper transcribe.py restore_speech_timestamps
         if not self.kept:
             return self.original_times(start, end)
-        first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
-        index = min(bisect_right(self._ends, (first + last) // 2), len(self.kept) - 1)
-        lower, upper = self.kept[index]
-        if index == len(self.kept) - 1:
-            upper = self.n_samples
-        placed = (min(max(self._placed(at, index), lower), upper) for at in (first, last))
-        first, last = placed
-        return first / SAMPLE_RATE, last / SAMPLE_RATE
+        index = self._span_of(start, end)
+        return self._within(start, index), self._within(end, index)
+
+    def original_times_with_words(
+        self, start: float, end: float, first: tuple[float, float], last: tuple[float, float]
+    ) -> tuple[float, float]:
+        """Start and end in the recording of a segment of the cut audio, in seconds; start <= end.
+
+        It starts in the span of its first word and ends in that of its last; both words are (start, end).
+        """
+        if not self.kept:
+            return self.original_times(start, end)
+        begin = self._within(start, self._span_of(*first))
+        return begin, max(begin, self._within(end, self._span_of(*last)))
 
     def original_spans(self, start: float, end: float) -> tuple[tuple[float, float], ...]:
         """The parts of the recording that a stretch of the cut audio is made of, in seconds; none for nothing.
@@ -147,6 +167,18 @@ class SpeechMap:
             if lower < upper:
                 found.append((lower / SAMPLE_RATE, upper / SAMPLE_RATE))
         return tuple(found)
+
+    def _span_of(self, start: float, end: float) -> int:
+        """The span that holds the middle of a stretch of the cut audio."""
+        middle = (round(start * SAMPLE_RATE) + round(end * SAMPLE_RATE)) // 2
+        return min(bisect_right(self._ends, middle), len(self.kept) - 1)
+
+    def _within(self, seconds: float, index: int) -> float:
+        """A time in the recording, in seconds, held inside span ``index``; the last one goes on to the end."""
+        lower, upper = self.kept[index]
+        if index == len(self.kept) - 1:
+            upper = self.n_samples
+        return min(max(self._placed(round(seconds * SAMPLE_RATE), index), lower), upper) / SAMPLE_RATE
 
     def _placed(self, sample: int, index: int) -> int:
         """Where a position was, counted from span ``index``."""
