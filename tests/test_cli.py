@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 import soundfile
 
 import whisperlite
+from whisperlite.audio.vad import VadOptions
 from whisperlite.cli import transcribe
 from whisperlite.cli.transcribe import temperatures
 from whisperlite.errors import OptionError
@@ -102,6 +104,18 @@ def test_inputs_of_one_name_do_not_overwrite_each_other(demo, tmp_path):
         "x.flac.srt",
         "x.flac.tsv",
     ]
+
+
+def test_speech_alone(demo):
+    options = ["--model", "nano", "--language", "en", "--verbose"]
+    vad = ["--vad-filter", "--vad-min-silence-duration-ms", 500, "--vad_speech_pad_ms", 100, "--vad-model", "energy"]
+    done = cli("transcribe", demo, *options, *vad)
+    assert done.returncode == 0 and all(LINE.fullmatch(line) for line in done.stdout.splitlines())
+    assert re.match(r"no speech in \d\.\d\d of 6\.\d\d s\n", done.stderr)
+    assert "] silent: vad_filter, probability of speech under 0.5\n" in done.stderr
+    assert " silent: " not in cli("transcribe", demo, *options).stderr
+    fails(cli("transcribe", demo, *options, "--vad", "--vad-model", "nix"), 2, "vad model 'nix'")
+    fails(cli("transcribe", demo, *options, "--vad-threshold", 0.3), 2, "needs vad_filter=True")
 
 
 def test_audio_from_standard_input(demo):
@@ -234,8 +248,10 @@ def test_every_option_can_be_given():
     from whisperlite.transcribe.options import OPTION_NAMES
 
     parameters = set(inspect.signature(transcribe.transcribe).parameters)
-    assert set(OPTION_NAMES) - parameters == {"logit_filters", "max_new_tokens"}  # a function; another name
-    own = {
+    no_names = {"logit_filters", "max_new_tokens", "vad_parameters"}  # a function; another name; one option each
+    assert set(OPTION_NAMES) - parameters == no_names
+    vad = {f"vad_{field.name}" for field in dataclasses.fields(VadOptions)}
+    own = vad | {
         "files", "model", "compute_type", "threads", "backend", "temperature_increment_on_fallback", "output_dir",
         "output_format", "quiet", "verbose",
     }  # fmt: skip

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MODEL, _TEXT, _SEARCH, _RULES = "Model", "Speech and text", "Search", "Rules on tokens"
 _TRUST, _WORDS, _OUTPUT = "Fallback and silence", "Words", "Output"
+_VAD = "Voice activity: transcribe speech alone"
 
 
 # Those of ``transcribe.words``, which must not be imported before it is known that there is work to do.
@@ -136,6 +137,23 @@ def transcribe(
     alignment_heads: Annotated[
         str | None, _option(_WORDS, "layer.head,layer.head,... or a number of top-most layers.")
     ] = None,
+    vad_filter: Annotated[bool, _option(_VAD, "Leave out what is no speech.", "--vad-filter", "--vad")] = False,
+    vad_model: Annotated[
+        str | None, _option(_VAD, "energy (needs no weights), silero (fetched), or Silero's ggml file.")
+    ] = None,
+    vad_threshold: Annotated[float | None, _option(_VAD, "Speech begins at this probability; 0.5.")] = None,
+    vad_neg_threshold: Annotated[
+        float | None, _option(_VAD, "It may end below this one; 0.15 under the threshold.")
+    ] = None,
+    vad_min_speech_duration_ms: Annotated[float | None, _option(_VAD, "Shorter speech is dropped; 0.")] = None,
+    vad_max_speech_duration_s: Annotated[float | None, _option(_VAD, "Longer speech is cut; no limit.")] = None,
+    vad_min_silence_duration_ms: Annotated[
+        float | None, _option(_VAD, "Shorter silence does not end speech; 2000.")
+    ] = None,
+    vad_speech_pad_ms: Annotated[float | None, _option(_VAD, "Kept on both sides of speech; 400.")] = None,
+    chunk_length: Annotated[
+        float | None, _option(_VAD, "Seconds of speech transcribed by itself, for --batch-size; at most 30.")
+    ] = None,
     output_dir: Annotated[
         Path | None, _option(_OUTPUT, "Folder of output files; none are written without it or a format.")
     ] = None,
@@ -154,9 +172,17 @@ def transcribe(
     options["temperature"] = temperatures(temperature, temperature_increment_on_fallback)
     options["grammar"] = grammar_text(grammar)
     options["alignment_heads"] = heads(alignment_heads)
+    options["vad_parameters"] = {
+        name: given[f"vad_{name}"] for name in _VAD_NAMES if given[f"vad_{name}"] is not None
+    }
+    options["vad_parameters"] = options["vad_parameters"] or None
     if len(files) == 1:
         options["batch_size"], batch_size = batch_size, 1
     check_options(options)
+    if vad_filter:
+        from whisperlite.transcribe import find_detector
+
+        options["vad_model"] = find_detector(vad_model)
 
     from whisperlite.api import WhisperModel
     from whisperlite.writers import output_stems
@@ -194,8 +220,19 @@ def demo(
     show(WhisperModel("nano", backend=backend).transcribe(audio), quiet=False)
 
 
+_VAD_NAMES = (
+    "threshold",
+    "neg_threshold",
+    "min_speech_duration_ms",
+    "max_speech_duration_s",
+    "min_silence_duration_ms",
+    "speech_pad_ms",
+)
 _OPTION_PARAMETERS = frozenset(
     {
+        "vad_filter",
+        "vad_model",
+        "chunk_length",
         "alternatives",
         "append_punctuations",
         "audio_ctx",
@@ -343,6 +380,9 @@ def show(transcript: Transcript, quiet: bool, verbose: bool = False) -> None:
     if transcript.language_probs is not None and not quiet:
         probability = transcript.language_probs[transcript.language]
         note(f"detected language: {LANGUAGES[transcript.language].title()} ({probability:.2f})")
+    if transcript.speech is not None and not quiet:
+        removed = transcript.duration - transcript.speech_duration
+        note(f"no speech in {removed:.2f} of {transcript.duration:.2f} s")
     for window in transcript.iter_windows():
         for segment in window.segments if not quiet else ():
             show_segment(segment)
