@@ -38,7 +38,7 @@ def test_public_names_exist():
 
 
 @pytest.mark.parametrize(
-    "module", ["whisperlite", "whisperlite.api", "whisperlite.writers.files", "whisperlite.writers.formats"]
+    "module", ["whisperlite", "whisperlite.api", "whisperlite.writers.files", "whisperlite.writers.timestamps"]
 )
 def test_docstring_examples(module):
     result = doctest.testmod(importlib.import_module(module))
@@ -153,3 +153,16 @@ def test_sampling_is_the_same_for_any_number_of_threads():
         for threads in (1, 2)
     }
     assert len(texts) == 1
+
+
+def test_channels_as_speakers(nano):
+    samples = whisperlite.load_audio(whisperlite.demo_audio())
+    quiet = np.zeros_like(samples)
+    both = nano.transcribe_speakers(np.stack([quiet, samples], axis=1), ["Ann", "Bob"], language="en")
+    alone = nano.transcribe(samples, language="en")
+    bob = [segment for segment in both if segment.speaker == "Bob"]
+    assert [(s.start, s.end, s.text) for s in bob] == [(s.start, s.end, s.text) for s in alone if s.text]
+    with pytest.raises(AudioError, match="the audio has 1 channel"):
+        nano.transcribe_speakers(samples)
+    with pytest.raises(OptionError, match="give 2 different names"):
+        nano.transcribe_speakers(np.stack([samples, samples]), ["Ann"])

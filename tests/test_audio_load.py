@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from whisperlite.audio import files, load_audio
+from whisperlite.audio import files, load_audio, load_channels
 from whisperlite.errors import AudioError, OptionError
 
 soundfile = pytest.importorskip("soundfile")
@@ -77,6 +77,15 @@ def test_channels():
     for channel in (2, -1):
         with pytest.raises(OptionError, match=f"channel={channel}: the given data has 2 channels; give 0 to 1"):
             load_audio(data, channel=channel)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "stdin", "array"])
+def test_channels_apart(kind, monkeypatch):
+    both = np.stack([tone(hz=300), tone(hz=1000), tone(hz=2000)], axis=1)
+    data = encoded(both, subtype="FLOAT")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    source = {"bytes": data, "file": io.BytesIO(data), "stdin": "-", "array": both}[kind]
+    np.testing.assert_array_equal(np.stack(load_channels(source), axis=1), both)
 
 
 def test_file_objects(tmp_path, monkeypatch):

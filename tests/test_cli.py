@@ -23,7 +23,7 @@ from whisperlite.cli import transcribe
 from whisperlite.cli.transcribe import temperatures
 from whisperlite.errors import OptionError
 from whisperlite.results import Segment
-from whisperlite.writers import FORMATS, output_stems, render, write_text
+from whisperlite.writers import OPENAI_FORMATS, SUFFIXES, WriterOptions, output_stems, render, write_text
 
 LINE = re.compile(r"\[(\d\d:)?\d\d:\d\d\.\d{3} --> (\d\d:)?\d\d:\d\d\.\d{3}\] .*\S")
 
@@ -58,16 +58,41 @@ def test_version_help_and_knobs():
     assert "WHISPERLITE_CHECK" in cli("knobs").stdout
 
 
-def test_transcribe_prints_and_writes_every_format(demo, tmp_path):
+def test_transcribe_prints_and_writes_openais_formats(demo, tmp_path):
     done = cli("transcribe", demo, "--model", "nano", "--language", "en", "--output_dir", tmp_path)
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines and all(LINE.fullmatch(line) for line in lines)
-    assert {path.name for path in tmp_path.iterdir()} == {f"demo.{name}" for name in FORMATS}
+    assert {path.name for path in tmp_path.iterdir()} == {f"demo.{name}" for name in OPENAI_FORMATS}
     result = json.loads((tmp_path / "demo.json").read_text())
     assert [segment["text"] for segment in result["segments"] if segment["text"]] == [
         line.split("] ")[1] for line in lines
     ]
+
+
+def test_every_format_and_layout(demo, tmp_path):
+    arguments = ["--model", "nano", "--language", "en", "--word-timestamps", "--quiet", "--max_words_per_line", 2]
+    done = cli("transcribe", demo, *arguments, "--output-format", "all", "--output-dir", tmp_path)
+    assert done.returncode == 0 and done.stdout == done.stderr == ""
+    assert {path.name for path in tmp_path.iterdir()} == {f"demo{suffix}" for suffix in SUFFIXES.values()}
+    cues = (tmp_path / "demo.srt").read_text().strip().split("\n\n")
+    assert all(len(cue.split("\n")[2].split()) <= 2 for cue in cues) and len(cues) > 2
+    full = json.loads((tmp_path / "demo.full.json").read_text())
+    first = full["segments"][0]["token_probabilities"][1]
+    assert first["text"] == " Hotel" and 0 < first["probability"] <= 1
+    assert full["windows"][0]["attempts"] and full["account"][-1]["end"] == full["duration"]
+
+
+def test_two_channels_as_speakers(demo, tmp_path):
+    samples = whisperlite.load_audio(demo)
+    late = np.concatenate([np.zeros(16000, np.float32), samples])[: len(samples)]
+    soundfile.write(tmp_path / "call.wav", np.stack([samples, late], axis=1), 16000)
+    arguments = ["--model", "nano", "--language", "en", "--output-format", "vtt", "--output-dir", tmp_path]
+    done = cli("transcribe", tmp_path / "call.wav", demo, "--diarize", "--speakers", "Ann, Bob", *arguments)
+    assert done.returncode == 1 and "has 1 channel" in done.stderr  # of the demo
+    text = (tmp_path / "call.vtt").read_text()
+    assert text.count("<v Ann>") == text.count("<v Bob>") > 0
+    assert "] Bob: Hotel" in done.stdout
 
 
 def test_one_failed_file_does_not_stop_the_others(demo, tmp_path):
@@ -132,6 +157,9 @@ USAGE = {
     "language": (["x.wav", "--language", "klingon"], "klingon"),
     "threshold": (["x.wav", "--no-speech-threshold", "a"], "'a' is not a number"),
     "format": (["x.wav", "--output-format", "doc"], "'doc'"),
+    "layout without words": (["x.wav", "--max-words-per-line", "2"], "needs --word-timestamps"),
+    "speakers": (["x.wav", "--speakers", "A,B"], "--speakers needs --diarize"),
+    "batches of speakers": (["x.wav", "--diarize", "--batch-size", "2"], "--batch-size has no effect"),
     "beam and best": (["x.wav", "--beam-size", "0"], "beam_size=0"),
     "clips": (["x.wav", "--clip-timestamps", "3,2"], "ends before it"),
     "backend": (["x.wav", "--backend", "abacus", "--model", "nano"], "abacus"),
@@ -212,7 +240,7 @@ class Result(list):
 
 def test_formats():
     result = Result([segment(0, 2.5, " One --> two."), segment(3600.25, 3601, " Three\tñ.")])
-    texts = render(result, FORMATS)
+    texts = render(result, OPENAI_FORMATS)
     assert texts["txt"] == "One --> two.\nThree\tñ.\n"
     assert texts["srt"] == (
         "1\n00:00:00,000 --> 00:00:02,500\nOne -> two.\n\n2\n01:00:00,250 --> 01:00:01,000\nThree\tñ.\n\n"
@@ -253,8 +281,9 @@ def test_every_option_can_be_given():
     vad = {f"vad_{field.name}" for field in dataclasses.fields(VadOptions)}
     own = vad | {
         "files", "model", "compute_type", "threads", "backend", "temperature_increment_on_fallback", "output_dir",
-        "output_format", "quiet", "verbose",
+        "output_format", "quiet", "verbose", "diarize", "speakers", *transcribe._WRITER_PARAMETERS,
     }  # fmt: skip
+    assert {field.name for field in dataclasses.fields(WriterOptions)} == transcribe._WRITER_PARAMETERS
     assert parameters - set(OPTION_NAMES) == own
     chosen_elsewhere = {"temperature", "grammar", "alignment_heads", "batch_size"}
     assert parameters - own - chosen_elsewhere == transcribe._OPTION_PARAMETERS

@@ -13,17 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from whisperlite.audio import HOP_LENGTH, N_FRAMES, AudioSource, load_audio, log_mel_spectrogram, pad_or_trim
+from whisperlite.audio import (
+    HOP_LENGTH,
+    N_FRAMES,
+    AudioSource,
+    load_audio,
+    load_channels,
+    log_mel_spectrogram,
+    pad_or_trim,
+)
 from whisperlite.checkpoint import Dims, HubOptions, open_checkpoint, resolve
 from whisperlite.conversion import vocabulary_of
 from whisperlite.decode import DecodingResult, choose_language, decode, detect_language, make_decoding_options
-from whisperlite.errors import OptionError, WhisperliteError
+from whisperlite.errors import AudioError, OptionError, WhisperliteError
 from whisperlite.model import CrossKV, KVCache, Whisper
 from whisperlite.results import Window, Word
 from whisperlite.text import Tokenizer, language_code, tokenizer_for
 from whisperlite.transcribe import (
     AlignOptions,
     LanguageOptions,
+    SpeakerTranscript,
     Speech,
     TranscribeOptions,
     Transcript,
@@ -35,6 +44,7 @@ from whisperlite.transcribe import (
     make_options,
     original_windows,
     run_jobs,
+    speaker_names,
 )
 from whisperlite.transcribe.jobs import Job
 from whisperlite.transcribe.timing import chosen_heads
@@ -231,6 +241,42 @@ class WhisperModel:
             else:
                 windows[job].append(window)
         yield from ready()
+
+    def transcribe_speakers(
+        self, audio: AudioSource, speakers: Sequence[str] | None = None, **options: Any
+    ) -> SpeakerTranscript:
+        """Transcribe a conversation with one speaker on each channel.
+
+        The channels are decoded together, each by itself, and their segments put in the order of time. A voice that
+        is heard on both channels comes twice.
+
+        Parameters
+        ----------
+        audio : path, file object, bytes or ndarray (n, channels)
+        speakers : sequence of str, optional
+            A name for each channel: ``Speaker 1``, ``Speaker 2`` when not given.
+        **options
+            As in ``transcribe``, without ``verbose`` and ``batch_size``.
+
+        Returns
+        -------
+        SpeakerTranscript
+            Its segments have a ``speaker``.
+
+        Raises
+        ------
+        OptionError
+            An option is unknown or cannot be honoured, or there are not as many names as channels.
+        AudioError
+            The audio cannot be read, or has one channel only.
+        """
+        channels = load_channels(audio)
+        if len(channels) == 1:
+            name = f"'{audio}'" if isinstance(audio, (str, Path)) else "the audio"
+            raise AudioError(f"{name} has 1 channel: speakers are told apart by theirs; transcribe it without them")
+        names = speaker_names(len(channels), speakers)
+        transcripts = self.transcribe_many(channels, len(channels), **options)
+        return SpeakerTranscript([t for t in transcripts if isinstance(t, Transcript)], names)
 
     def align(
         self,

@@ -86,6 +86,8 @@ class Segment:
     attempts : tuple of Attempt
         Every try at this window in order; the last one is the one kept.
     alternatives : tuple of Alternatives, one for each of ``tokens``; None where they were not asked for.
+    speaker : str or None
+        Who says it, where each channel of the audio is a speaker.
     """
 
     id: int
@@ -101,11 +103,12 @@ class Segment:
     words: tuple[Word, ...] | None = None
     attempts: tuple[Attempt, ...] = ()
     alternatives: tuple[Alternatives, ...] | None = None
+    speaker: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The shape of OpenAI's segment dictionary: ``words`` where they were asked for, or nothing was said.
 
-        ``token_probabilities`` is added where alternatives were asked for.
+        ``token_probabilities`` is added where alternatives were asked for, ``speaker`` where it is known.
         """
         result: dict[str, Any] = {
             "id": self.id,
@@ -125,6 +128,8 @@ class Segment:
             result["words"] = []
         if self.alternatives is not None:
             result["token_probabilities"] = [item.to_dict() for item in self.alternatives]
+        if self.speaker is not None:
+            result["speaker"] = self.speaker
         return result
 
 

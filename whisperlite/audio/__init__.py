@@ -5,7 +5,7 @@ Knows nothing of: models, tokens, transcription.
 """
 
 from whisperlite.audio.frontend import MelFrontend
-from whisperlite.audio.load import AudioSource, load_audio
+from whisperlite.audio.load import AudioSource, load_audio, load_channels
 from whisperlite.audio.mel import (
     CHUNK_LENGTH,
     FRAMES_PER_SECOND,
@@ -36,6 +36,7 @@ __all__ = [
     "MelFrontend",
     "Resampler",
     "load_audio",
+    "load_channels",
     "log_mel_spectrogram",
     "mel_filters",
     "pad_or_trim",

@@ -64,16 +64,41 @@ def load_audio(
     """
     # ref: openai/whisper audio.py load_audio
     sampling_rate = checked_rate(sampling_rate, "sampling_rate")
-    if hasattr(source, "__array__") or isinstance(source, (list, tuple)):
-        name = "the array"
-        rate = checked_rate(16000 if source_rate is None else source_rate, "source_rate")
-        blocks = _array_blocks(np.asarray(source), rate)
-    else:
-        if source_rate is not None:
-            raise OptionError(f"source_rate={source_rate!r} is for arrays; a file says its own rate; leave it out")
-        file, name = _open(source)
-        blocks = read_blocks(file, name)
+    blocks, name = _source_blocks(source, source_rate)
     return _mono(blocks, name, sampling_rate, channel)
+
+
+def load_channels(
+    source: AudioSource, sampling_rate: int = 16000, *, source_rate: int | None = None
+) -> list[np.ndarray]:
+    """Read each channel of an audio by itself: arrays (n,) float32 as ``load_audio`` gives them.
+
+    Raises
+    ------
+    AudioError, OptionError
+        As in ``load_audio``.
+    """
+    if isinstance(source, str) and source == "-":
+        source = sys.stdin.buffer.read()
+    elif hasattr(source, "read"):
+        source = source.read()
+    blocks, name = _source_blocks(source, source_rate)
+    first = next(blocks, None)
+    if first is None:
+        raise AudioError(f"{name} holds 0 samples; give at least one")
+    n_channels = first[1].shape[1]
+    return [load_audio(source, sampling_rate, source_rate=source_rate, channel=i) for i in range(n_channels)]
+
+
+def _source_blocks(source: AudioSource, source_rate: int | None) -> tuple[Iterator[Block], str]:
+    """Blocks of a source, and what errors call it."""
+    if hasattr(source, "__array__") or isinstance(source, (list, tuple)):
+        rate = checked_rate(16000 if source_rate is None else source_rate, "source_rate")
+        return _array_blocks(np.asarray(source), rate), "the array"
+    if source_rate is not None:
+        raise OptionError(f"source_rate={source_rate!r} is for arrays; a file says its own rate; leave it out")
+    file, name = _open(source)
+    return read_blocks(file, name), name
 
 
 def _mono(blocks: Iterator[Block], name: str, sampling_rate: int, channel: int | None) -> np.ndarray:

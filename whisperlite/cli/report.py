@@ -28,4 +28,5 @@ def show_segment(segment: Segment) -> None:
     """``[00:00.000 --> 00:02.340]  Three six nine two.`` on stdout; nothing for a segment without text."""
     if segment.text:
         start, end = format_timestamp(segment.start), format_timestamp(segment.end)
-        print(f"[{start} --> {end}] {segment.text}", flush=True)
+        speaker = f"{segment.speaker}:" if segment.speaker else ""
+        print(f"[{start} --> {end}] {speaker}{segment.text}", flush=True)

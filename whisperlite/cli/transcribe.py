@@ -20,7 +20,8 @@ from whisperlite.errors import OptionError, WhisperliteError
 
 if TYPE_CHECKING:
     from whisperlite.api import WhisperModel
-    from whisperlite.transcribe import Transcript
+    from whisperlite.transcribe import SpeakerTranscript, Transcript
+    from whisperlite.writers import WriterOptions
 
 _MODEL, _TEXT, _SEARCH, _RULES = "Model", "Speech and text", "Search", "Rules on tokens"
 _TRUST, _WORDS, _OUTPUT = "Fallback and silence", "Words", "Output"
@@ -158,7 +159,32 @@ def transcribe(
         Path | None, _option(_OUTPUT, "Folder of output files; none are written without it or a format.")
     ] = None,
     output_format: Annotated[
-        str | None, _option(_OUTPUT, "txt, srt, vtt, tsv, json, several with commas, or all.")
+        str | None,
+        _option(
+            _OUTPUT,
+            "txt, srt, vtt, tsv, json, json-full, lrc, csv, ass, audacity; several with commas, or all. With a "
+            "folder alone: the first five.",
+        ),
+    ] = None,
+    highlight_words: Annotated[
+        bool,
+        _option(_OUTPUT, "Underline each word while it is said (srt, vtt); time it (lrc).", "--highlight-words"),
+    ] = False,
+    max_line_width: Annotated[
+        int | None, _option(_OUTPUT, "Most characters of a line (srt, vtt, ass, lrc).", min=1)
+    ] = None,
+    max_line_count: Annotated[
+        int | None, _option(_OUTPUT, "Most lines of a cue; needs --max-line-width.", min=1)
+    ] = None,
+    max_words_per_line: Annotated[int | None, _option(_OUTPUT, "Most words of a cue.", min=1)] = None,
+    hide_non_speech: Annotated[
+        bool, _option(_OUTPUT, "Leave out [BLANK_AUDIO], (laughs), *music* and notes.", "--hide-non-speech")
+    ] = False,
+    diarize: Annotated[
+        bool, _option(_OUTPUT, "Each channel is a speaker: transcribe it by itself.", "--diarize")
+    ] = False,
+    speakers: Annotated[
+        str | None, _option(_OUTPUT, "Names of the speakers, with commas; needs --diarize.")
     ] = None,
     quiet: Annotated[bool, _option(_OUTPUT, "Do not print the text.", "--quiet", "-q")] = False,
     verbose: Annotated[
@@ -176,6 +202,10 @@ def transcribe(
         name: given[f"vad_{name}"] for name in _VAD_NAMES if given[f"vad_{name}"] is not None
     }
     options["vad_parameters"] = options["vad_parameters"] or None
+    layout = writer_options({name: given[name] for name in given if name in _WRITER_PARAMETERS}, word_timestamps)
+    names = speakers_of(diarize, speakers, batch_size)
+    if "json-full" in formats and alternatives is None:
+        options["alternatives"] = 0  # the log-probability of each token
     if len(files) == 1:
         options["batch_size"], batch_size = batch_size, 1
     check_options(options)
@@ -190,14 +220,14 @@ def transcribe(
     whisper = WhisperModel(model, compute_type=compute_type, threads=threads, backend=backend)
     failed = 0
     for file, stem, transcribed in zip(
-        files, output_stems(files), transcripts(whisper, files, batch_size, options), strict=True
+        files, output_stems(files), transcripts(whisper, files, batch_size, options, diarize, names), strict=True
     ):
         if len(files) > 1 and not quiet:
             print(f"==> {file} <==", flush=True)
         try:
             transcript = transcribed()
-            show(transcript, quiet, verbose)
-            write_outputs(transcript, output_dir or Path(), stem, formats)
+            show(transcript, quiet, verbose, layout.hide_non_speech)
+            write_outputs(transcript, output_dir or Path(), stem, formats, layout)
         except OptionError:
             raise
         except (WhisperliteError, OSError) as error:
@@ -273,20 +303,56 @@ _OPTION_PARAMETERS = frozenset(
 )
 
 
+_WRITER_PARAMETERS = frozenset(
+    {"highlight_words", "max_line_width", "max_line_count", "max_words_per_line", "hide_non_speech"}
+)
+
+
+def writer_options(given: dict[str, Any], word_timestamps: bool) -> WriterOptions:
+    """Layout of the outputs.
+
+    Raises
+    ------
+    OptionError
+        An option has no effect, or needs the times of words.
+    """
+    from whisperlite.writers import WriterOptions
+
+    layout = WriterOptions(**given)
+    if layout.word_options and not word_timestamps:
+        raise OptionError(f"--{layout.word_options[0].replace('_', '-')} needs --word-timestamps")
+    return layout
+
+
+def speakers_of(diarize: bool, speakers: str | None, batch_size: int) -> list[str] | None:
+    """Names of the speakers; None where they were not given.
+
+    Raises
+    ------
+    OptionError
+        They are not asked for, or files are to be decoded together too.
+    """
+    if not diarize and speakers is not None:
+        raise OptionError("--speakers needs --diarize")
+    if diarize and batch_size != 1:
+        raise OptionError("--batch-size has no effect with --diarize: the channels of a file are decoded together")
+    return None if speakers is None else [name.strip() for name in speakers.split(",")]
+
+
 def output_formats(given: str | None, output_dir: Path | None) -> Sequence[str]:
-    """Names of the formats to write; none without a format and a folder, all with a folder alone.
+    """Names of the formats to write; none without a format and a folder, OpenAI's with a folder alone.
 
     Raises
     ------
     OptionError
         A format is unknown.
     """
-    from whisperlite.writers import FORMATS
+    from whisperlite.writers import FORMATS, OPENAI_FORMATS
 
-    if given is None and output_dir is None:
-        return ()
-    if given is None or given == "all":
-        return tuple(FORMATS)
+    if given is None:
+        return () if output_dir is None else OPENAI_FORMATS
+    if given == "all":
+        return FORMATS
     names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
     for name in names:
         if name not in FORMATS:
@@ -340,9 +406,18 @@ def heads(given: str | None) -> int | list[tuple[int, int]] | None:
 
 
 def transcripts(
-    whisper: WhisperModel, files: Sequence[str], batch_size: int, options: dict[str, Any]
-) -> Iterator[Callable[[], Transcript]]:
+    whisper: WhisperModel,
+    files: Sequence[str],
+    batch_size: int,
+    options: dict[str, Any],
+    diarize: bool = False,
+    speakers: Sequence[str] | None = None,
+) -> Iterator[Callable[[], Transcript | SpeakerTranscript]]:
     """For each file a function that gives its transcript, or raises what went wrong with it."""
+    if diarize:
+        options = {name: value for name, value in options.items() if name != "batch_size"}
+        yield from (partial(whisper.transcribe_speakers, file, speakers, **options) for file in files)
+        return
     if batch_size == 1:
         yield from (partial(whisper.transcribe, file, **options) for file in files)
         return
@@ -372,10 +447,27 @@ def check_options(options: dict[str, Any]) -> None:
         language_code(options["language"])
 
 
-def show(transcript: Transcript, quiet: bool, verbose: bool = False) -> None:
-    """Decode to the end; print each segment as it is ready, and with ``verbose`` the record of decisions."""
+def show(
+    transcript: Transcript | SpeakerTranscript, quiet: bool, verbose: bool = False, hide_non_speech: bool = False
+) -> None:
+    """Decode to the end; print each segment as it is ready, and with ``verbose`` the record of decisions.
+
+    Of speakers, all segments come at the end, in the order of time.
+    """
+    from whisperlite.transcribe import SpeakerTranscript
+    from whisperlite.writers import without_non_speech
+
+    several = isinstance(transcript, SpeakerTranscript)
+    for channel in transcript.transcripts if isinstance(transcript, SpeakerTranscript) else (transcript,):
+        _show_windows(channel, quiet or several, verbose, hide_non_speech)
+    if several and not quiet:
+        for segment in without_non_speech(transcript) if hide_non_speech else transcript:
+            show_segment(segment)
+
+
+def _show_windows(transcript: Transcript, quiet: bool, verbose: bool, hide_non_speech: bool) -> None:
     from whisperlite.text import LANGUAGES
-    from whisperlite.writers import account_lines, record_lines
+    from whisperlite.writers import account_lines, record_lines, without_non_speech
 
     if transcript.language_probs is not None and not quiet:
         probability = transcript.language_probs[transcript.language]
@@ -384,7 +476,8 @@ def show(transcript: Transcript, quiet: bool, verbose: bool = False) -> None:
         removed = transcript.duration - transcript.speech_duration
         note(f"no speech in {removed:.2f} of {transcript.duration:.2f} s")
     for window in transcript.iter_windows():
-        for segment in window.segments if not quiet else ():
+        segments = without_non_speech(window.segments) if hide_non_speech else window.segments
+        for segment in segments if not quiet else ():
             show_segment(segment)
         for line in record_lines(window) if verbose else ():
             note(line)
@@ -392,9 +485,15 @@ def show(transcript: Transcript, quiet: bool, verbose: bool = False) -> None:
         note("\n".join(["account:", *account_lines(transcript.account)]))
 
 
-def write_outputs(transcript: Transcript, folder: Path, stem: str, formats: Sequence[str]) -> None:
-    """Write the transcript in each format as ``folder/stem.format``."""
-    from whisperlite.writers import render, write_text
+def write_outputs(
+    transcript: Transcript | SpeakerTranscript,
+    folder: Path,
+    stem: str,
+    formats: Sequence[str],
+    layout: WriterOptions | None = None,
+) -> None:
+    """Write the transcript in each format, as ``output_path`` names the files."""
+    from whisperlite.writers import output_path, render, write_text
 
-    for name, text in render(transcript, formats).items():
-        write_text(folder / f"{stem}.{name}", text)
+    for name, text in render(transcript, formats, layout).items():
+        write_text(output_path(folder, stem, name), text)

@@ -16,6 +16,7 @@ from whisperlite.transcribe.options import (
     WordOptions,
     make_options,
 )
+from whisperlite.transcribe.speakers import SpeakerTranscript, speaker_names
 from whisperlite.transcribe.speech import Speech, find_detector, find_speech, original_windows
 from whisperlite.transcribe.transcript import Transcript
 
@@ -23,6 +24,7 @@ __all__ = [
     "AlignOptions",
     "LanguageOptions",
     "PromptOptions",
+    "SpeakerTranscript",
     "Speech",
     "SpeechOptions",
     "TranscribeOptions",
@@ -37,5 +39,6 @@ __all__ = [
     "make_options",
     "original_windows",
     "run_jobs",
+    "speaker_names",
     "transcribe_windows",
 ]

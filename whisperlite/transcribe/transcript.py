@@ -111,6 +111,10 @@ class Transcript:
         # From all tokens at once: a character's bytes may end in the next segment.
         return self._decode_text([token for segment in self for token in segment.tokens])
 
+    def decode_tokens(self, tokens: Sequence[int]) -> str:
+        """Text of some tokens; timestamps give none, part of a character gives U+FFFD."""
+        return self._decode_text(tokens)
+
     def to_dict(self) -> dict[str, Any]:
         """OpenAI's result: ``text``, ``segments``, ``language``; decodes to the end."""
         return {

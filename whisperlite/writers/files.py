@@ -1,7 +1,7 @@
 """Writing outputs to disk.
 
 In: text and a path; the inputs of a run. Out: complete files; one output name per input.
-Knows nothing of: formats, transcripts.
+Knows nothing of: transcripts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from whisperlite.writers.formats import SUFFIXES
+
+# ``.labels`` and ``.full``: a stem that ends so could give a file of another input's stem.
+_INNER = tuple(suffix.rpartition(".")[0] for suffix in SUFFIXES.values() if suffix.count(".") > 1)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -34,8 +39,13 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def output_path(folder: Path, stem: str, format: str) -> Path:
+    """Where an output is written: ``stem.srt``, ``stem.full.json``, ``stem.labels.txt``, ..."""
+    return folder / f"{stem}{SUFFIXES[format]}"
+
+
 def output_stems(inputs: Sequence[str]) -> list[str]:
-    """A name for each input's outputs, without extension; no two are the same, whatever their case.
+    """A name for each input's outputs, without extension: no two inputs share a file, whatever their case.
 
     The base name without its extension; where several inputs share it, with its extension; where they
     still do, numbered.
@@ -53,9 +63,16 @@ def output_stems(inputs: Sequence[str]) -> list[str]:
     for name, stem in zip(names, stems, strict=True):
         wanted = stem if shared[stem.casefold()] == 1 else name
         candidate, number = wanted, 1
-        while candidate.casefold() in taken:
+        while _is_taken(candidate.casefold(), taken):
             number += 1
             candidate = f"{wanted}-{number}"
         taken.add(candidate.casefold())
         chosen.append(candidate)
     return chosen
+
+
+def _is_taken(stem: str, taken: set[str]) -> bool:
+    return any(
+        {stem, stem + inner} & taken or (stem.endswith(inner) and stem.removesuffix(inner) in taken)
+        for inner in _INNER
+    )

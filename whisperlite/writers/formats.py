@@ -1,109 +1,87 @@
-"""The text of each output format.
+"""The output formats: their names, and what a file of each is called.
 
-In: segments, or a transcript. Out: one string.
-Knows nothing of: files.
+In: a transcript, names of formats, ``WriterOptions``. Out: texts by name.
+Knows nothing of: files, the notation of any format.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from whisperlite.errors import OptionError
 from whisperlite.results import Segment
+from whisperlite.writers.full import full_dict
+from whisperlite.writers.non_speech import without_non_speech
+from whisperlite.writers.options import WriterOptions
+from whisperlite.writers.subtitles import render_ass, render_lrc, render_srt, render_vtt
+from whisperlite.writers.tables import render_audacity, render_csv, render_tsv, render_txt
 
 
 class Result(Protocol):
-    """What a writer needs of a transcript."""
+    """What a writer needs of a transcript; json-full writes what more there is of a ``Transcript``."""
 
     def __iter__(self) -> Iterator[Segment]: ...
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
-def format_timestamp(seconds: float, always_hours: bool = False, decimal_mark: str = ".") -> str:
-    """``MM:SS.mmm``, with ``HH:`` before it when asked for or from one hour on.
-
-    Examples
-    --------
-    >>> format_timestamp(62.34), format_timestamp(3600.0)
-    ('01:02.340', '01:00:00.000')
-    """
-    # ref: openai/whisper utils.py format_timestamp
-    milliseconds = round(seconds * 1000.0)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    whole, milliseconds = divmod(milliseconds, 1000)
-    prefix = f"{hours:02d}:" if always_hours or hours else ""
-    return f"{prefix}{minutes:02d}:{whole:02d}{decimal_mark}{milliseconds:03d}"
-
-
-def render_txt(result: Result) -> str:
-    """One line per segment."""
-    return "".join(f"{segment.text.strip()}\n" for segment in result)
-
-
-def render_srt(result: Result) -> str:
-    """SubRip."""
-    cues = []
-    for number, segment in enumerate(result, start=1):
-        start = format_timestamp(segment.start, always_hours=True, decimal_mark=",")
-        end = format_timestamp(segment.end, always_hours=True, decimal_mark=",")
-        cues.append(f"{number}\n{start} --> {end}\n{_cue_text(segment)}\n\n")
-    return "".join(cues)
-
-
-def render_vtt(result: Result) -> str:
-    """WebVTT."""
-    cues = [
-        f"{format_timestamp(segment.start)} --> {format_timestamp(segment.end)}\n{_cue_text(segment)}\n\n"
-        for segment in result
-    ]
-    return "WEBVTT\n\n" + "".join(cues)
-
-
-def render_tsv(result: Result) -> str:
-    """Tab-separated start and end in milliseconds, and text."""
-    rows = [
-        f"{round(1000 * segment.start)}\t{round(1000 * segment.end)}\t{_line(segment.text)}\n" for segment in result
-    ]
-    return "start\tend\ttext\n" + "".join(rows)
-
-
-def render_json(result: Result) -> str:
-    """OpenAI's result as JSON."""
-    return json.dumps(result.to_dict())
-
-
-def _cue_text(segment: Segment) -> str:
-    return segment.text.strip().replace("-->", "->")
-
-
-def _line(text: str) -> str:
-    return text.strip().replace("\t", " ")
-
-
-FORMATS: dict[str, Callable[[Result], str]] = {
-    "txt": render_txt,
+_SUBTITLES: dict[str, Callable[[Sequence[Segment], WriterOptions], str]] = {
     "srt": render_srt,
     "vtt": render_vtt,
+    "ass": render_ass,
+    "lrc": render_lrc,
+}
+_TABLES: dict[str, Callable[[Sequence[Segment]], str]] = {
+    "txt": render_txt,
     "tsv": render_tsv,
-    "json": render_json,
+    "csv": render_csv,
+    "audacity": render_audacity,
 }
 
+# What a file's name ends in, by format. Where it has an inner suffix, ``output_stems`` keeps stems clear of it.
+SUFFIXES = {
+    "txt": ".txt",
+    "srt": ".srt",
+    "vtt": ".vtt",
+    "tsv": ".tsv",
+    "json": ".json",
+    "json-full": ".full.json",
+    "lrc": ".lrc",
+    "csv": ".csv",
+    "ass": ".ass",
+    "audacity": ".labels.txt",
+}
+FORMATS = tuple(SUFFIXES)
+OPENAI_FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 
-def render(result: Result, formats: Iterable[str]) -> dict[str, str]:
+
+def render(result: Result, formats: Iterable[str], options: WriterOptions | None = None) -> dict[str, str]:
     """Text of a result in each of the formats, by name.
+
+    Parameters
+    ----------
+    result : Transcript, SpeakerTranscript or the like
+    formats : iterable of str
+        Of ``FORMATS``.
+    options : WriterOptions, optional
 
     Raises
     ------
     OptionError
-        A format is unknown.
+        A format is unknown, or an option needs the times of words and they are not known.
     """
+    options = options or WriterOptions()
+    segments = list(without_non_speech(result) if options.hide_non_speech else result)
     texts = {}
     for name in formats:
-        if name not in FORMATS:
+        if name in _SUBTITLES:
+            texts[name] = _SUBTITLES[name](segments, options)
+        elif name in _TABLES:
+            texts[name] = _TABLES[name](segments)
+        elif name in ("json", "json-full"):
+            texts[name] = json.dumps(result.to_dict() if name == "json" else full_dict(result))
+        else:
             raise OptionError(f"output_format={name!r}: give one of {', '.join(FORMATS)}, all")
-        texts[name] = FORMATS[name](result)
     return texts

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from whisperlite.results import TRANSCRIBED, Span, Window
-from whisperlite.writers.formats import format_timestamp
+from whisperlite.writers.timestamps import format_timestamp
 
 
 def record_lines(window: Window) -> list[str]:
