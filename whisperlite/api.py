@@ -178,6 +178,7 @@ class WhisperModel:
         audios : iterable
             As in ``transcribe``; one is read when there is room for it.
         batch_size : int
+            Most audios at a time.
         return_exceptions : bool
             True yields the error of an audio that cannot be read in its place; False raises it when its turn comes.
         **options
@@ -297,6 +298,7 @@ class WhisperModel:
         language : str, optional
             Detected when not given.
         task : str, optional
+            ``transcribe`` when not given; ``translate`` for a text in English of speech in another language.
         **options
             Fields of ``whisperlite.transcribe.AlignOptions``; ``heads`` may be a number of top-most layers.
 
