@@ -115,7 +115,8 @@ def test_faster_whisper_defaults_are_a_beam_of_five(fw, nano):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vad_filter": True}, "vad_filter=True is not available yet"),
+        ({"vad_filter": True, "vad_parameters": {"pad": 1}}, "vad_parameters: 'pad' is unknown"),
+        ({"vad_filter": True, "vad_model": "nix"}, "vad model 'nix'"),
         ({"chunk_length": 20}, "chunk_length=20"),
         ({"length_penalty": 0.5}, "length_penalty=0.5"),
         ({"beam": 3}, "did you mean beam_size"),
@@ -137,8 +138,6 @@ def test_faster_whisper_options_that_change_nothing(fw):
 
 def test_faster_whisper_batches(fw):
     pipeline = faster_whisper.BatchedInferencePipeline(fw)
-    with pytest.raises(OptionError, match="vad_filter=True is not available yet"):
-        pipeline.transcribe(DEMO)
     clips = [{"start": 0, "end": 3.5}, {"start": 4, "end": 6.5}]
     options = {"language": "en", "clip_timestamps": clips, "beam_size": 1}
     batched = [s.tokens for s in pipeline.transcribe(DEMO, **options)[0]]
@@ -148,6 +147,48 @@ def test_faster_whisper_batches(fw):
     assert all(segment.words for segment in words)
     windows, _ = pipeline.transcribe(np.tile(whisperlite.load_audio(DEMO), 6), vad_filter=False, beam_size=1)
     assert len(list(windows)) > 1
+
+
+SPEECH = {"min_silence_duration_ms": 300, "speech_pad_ms": 100}
+
+
+def test_faster_whisper_vad_filter(fw, nano, caplog):
+    caplog.set_level("INFO", "faster_whisper")
+    options = {"language": "en", "beam_size": 1, "temperature": 0.0, "word_timestamps": True}
+    segments, info = fw.transcribe(DEMO, vad_filter=True, vad_parameters=SPEECH, **options)
+    expected = nano.transcribe(
+        DEMO, language="en", temperature=0.0, word_timestamps=True, vad_filter=True, vad_parameters=SPEECH
+    )
+    assert [(s.start, s.end, s.text) for s in segments] == [(s.start, s.end, s.text) for s in expected if s.text]
+    assert info.vad_options == faster_whisper.VadOptions(**SPEECH)
+    assert info.duration_after_vad == expected.speech_duration < info.duration - 1
+    [line] = caplog.messages
+    assert line == f"VAD filter removed 00:0{info.duration - info.duration_after_vad:.3f} of audio"
+
+
+def test_faster_whisper_clips_switch_the_vad_filter_off(fw):
+    options = {"language": "en", "beam_size": 1, "clip_timestamps": [0.0, 5.0]}
+    plain, _ = fw.transcribe(DEMO, **options)
+    filtered, info = fw.transcribe(DEMO, **options, vad_filter=True, vad_parameters=SPEECH)
+    assert list(plain) == list(filtered) and info.duration_after_vad == info.duration and info.vad_options is None
+    _, info = fw.transcribe(DEMO, language="en", clip_timestamps="0", vad_filter=True, vad_parameters=SPEECH)
+    assert info.duration_after_vad < info.duration - 1
+
+
+def test_faster_whisper_batches_are_of_speech(fw):
+    pipeline = faster_whisper.BatchedInferencePipeline(fw)
+    demo = whisperlite.load_audio(DEMO)
+    audio = np.tile(np.concatenate([demo, np.zeros(16000, np.float32)]), 8)
+    options = {"language": "en", "beam_size": 1, "temperature": 0.0, "vad_parameters": SPEECH}
+    segments, info = pipeline.transcribe(audio, **options)
+    segments = list(segments)
+    one_by_one = list(pipeline.transcribe(audio, batch_size=1, **options)[0])
+    assert [(s.tokens, s.start, s.end) for s in segments] == [(s.tokens, s.start, s.end) for s in one_by_one]
+    assert info.vad_options == faster_whisper.VadOptions(**SPEECH, max_speech_duration_s=30)
+    assert info.duration_after_vad < info.duration - 10
+    assert len({segment.seek for segment in segments}) > 1 and segments[-1].end > 50
+    defaults = pipeline.transcribe(audio, language="en")[1].vad_options
+    assert (defaults.min_silence_duration_ms, defaults.max_speech_duration_s) == (160, 30)
 
 
 def test_faster_whisper_model(fw):
@@ -160,5 +201,5 @@ def test_faster_whisper_model(fw):
         faster_whisper.WhisperModel("nano", device="cuda")
     with pytest.raises(OptionError, match="16000"):
         faster_whisper.decode_audio(DEMO, sampling_rate=8000)
-    with pytest.raises(OptionError, match="vad_filter"):
-        fw.detect_language(DEMO, vad_filter=True)
+    found = fw.detect_language(DEMO, vad_filter=True, vad_parameters={"min_silence_duration_ms": 300})
+    assert found[0] == "en" and found != fw.detect_language(DEMO)

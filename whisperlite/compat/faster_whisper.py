@@ -5,10 +5,14 @@ Knows nothing of: how anything is computed.
 
 Where faster-whisper decides differently from OpenAI, whisperlite does as OpenAI: the last temperature is kept where
 none is accepted, and text is timed, cut and skipped by OpenAI's rules.
+
+``vad_filter`` follows faster-whisper: the language is detected in the speech alone, and clips switch it off. Silero
+is not in the package: ``vad_model`` (no option of faster-whisper's) or ``WHISPERLITE_VAD_MODEL`` asks for it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,15 +21,18 @@ import numpy as np
 
 from whisperlite.api import WhisperModel as _WhisperModel
 from whisperlite.audio import load_audio
+from whisperlite.audio.vad import VadOptions
 from whisperlite.checkpoint.published import PUBLISHED
 from whisperlite.errors import OptionError
-from whisperlite.transcribe import Transcript
+from whisperlite.transcribe import SpeechOptions, Transcript
+from whisperlite.writers import format_timestamp
 
 __all__ = [
     "BatchedInferencePipeline",
     "Segment",
     "TranscriptionInfo",
     "TranscriptionOptions",
+    "VadOptions",
     "WhisperModel",
     "Word",
     "available_models",
@@ -33,6 +40,8 @@ __all__ = [
 ]
 
 TranscriptionOptions = dict[str, Any]
+
+_logger = logging.getLogger("faster_whisper")
 
 
 @dataclass
@@ -70,7 +79,11 @@ class Segment:
 
 @dataclass
 class TranscriptionInfo:
-    """What is known before the first segment. ``transcription_options`` are those given, by whisperlite's names."""
+    """What is known before the first segment.
+
+    ``transcription_options`` are those given, by whisperlite's names; ``vad_options`` are None where nothing was
+    filtered.
+    """
 
     language: str
     language_probability: float
@@ -78,7 +91,7 @@ class TranscriptionInfo:
     duration_after_vad: float
     all_language_probs: list[tuple[str, float]] | None
     transcription_options: TranscriptionOptions
-    vad_options: Any
+    vad_options: VadOptions | None
 
 
 def available_models() -> list[str]:
@@ -141,6 +154,8 @@ class WhisperModel:
             An option is unknown or cannot be honoured.
         """
         chosen = _options(options) | {"language": language, "task": task}
+        if chosen.get("clip_timestamps", "0") != "0":  # ref: faster-whisper transcribe.py
+            chosen = _without_vad(chosen)
         transcript = self.whisperlite.transcribe(audio, **chosen)
         return _segments(transcript), _info(transcript, chosen)
 
@@ -151,11 +166,15 @@ class WhisperModel:
         vad_parameters: Any = None,
         language_detection_segments: int = 1,
         language_detection_threshold: float = 0.5,
+        vad_model: Any = None,
     ) -> tuple[str, float, list[tuple[str, float]]]:
         """The language, its probability, and those of all languages."""
-        if vad_filter:
-            raise OptionError("vad_filter=True is not available yet; leave it out")
-        found = self.whisperlite.detect_language(audio, language_detection_segments, language_detection_threshold)
+        speech = (
+            {"vad_filter": True, "vad_parameters": vad_parameters, "vad_model": vad_model} if vad_filter else {}
+        )
+        found = self.whisperlite.detect_language(
+            audio, language_detection_segments, language_detection_threshold, **speech
+        )
         [(language, probability), *_] = found.items()
         return language, probability, list(found.items())
 
@@ -163,8 +182,10 @@ class WhisperModel:
 class BatchedInferencePipeline:
     """Parts of one audio at a time, ``batch_size`` of them together.
 
-    Without voice activity detection the parts are the clips of ``clip_timestamps`` or, with ``without_timestamps``
-    (the default here), windows of 30 s. The parts do not see each other's text; word times are found one by one.
+    The parts are spans of speech, as many as go into 30 s (``vad_filter``, the default here); or the clips of
+    ``clip_timestamps``; or, with ``vad_filter=False`` and ``without_timestamps``, windows of 30 s. The parts do not
+    see each other's text; word times are found one by one. Speech is cut after 30 s unless ``vad_parameters`` say
+    else.
     """
 
     def __init__(self, model: WhisperModel) -> None:
@@ -190,17 +211,18 @@ class BatchedInferencePipeline:
         OptionError
             An option is unknown or cannot be honoured.
         """
-        if vad_filter and not clip_timestamps:
-            raise OptionError("vad_filter=True is not available yet; give vad_filter=False or clip_timestamps")
+        vad_filter = vad_filter and not clip_timestamps
         options = {"condition_on_previous_text": False, "carry_initial_prompt": True} | options
-        chosen = _options(options) | {
+        chosen = _options(options | {"vad_filter": vad_filter}) | {
             "language": language,
             "task": task,
             "without_timestamps": without_timestamps,
         }
+        if vad_filter:
+            chosen["chunk_length"] = 30
         if clip_timestamps:
             chosen["clip_timestamps"] = [clip[side] for clip in clip_timestamps for side in ("start", "end")]
-        if without_timestamps or len(clip_timestamps or ()) > 1:
+        if vad_filter or without_timestamps or len(clip_timestamps or ()) > 1:
             chosen["batch_size"] = 1 if options.get("word_timestamps") else batch_size
         transcript = self.model.whisperlite.transcribe(audio, **chosen)
         return _segments(transcript), _info(transcript, chosen)
@@ -213,8 +235,8 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
         options["logprob_threshold"] = options.pop("log_prob_threshold")
     if options.pop("chunk_length", None) not in (None, 30):
         raise OptionError(f"chunk_length={given['chunk_length']}: windows are 30 s; see audio_ctx")
-    if options.get("vad_parameters") is not None and not options.get("vad_filter"):
-        del options["vad_parameters"]
+    if not options.get("vad_filter"):
+        options = _without_vad(options)
     temperature = options.get("temperature", (0.0, 0.2))
     temperatures = list(temperature) if isinstance(temperature, Iterable) else [temperature]
     if options["beam_size"] == 1 or 0.0 not in temperatures:
@@ -228,6 +250,11 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     if not options.get("word_timestamps"):
         options.pop("hallucination_silence_threshold", None)
     return options
+
+
+def _without_vad(options: dict[str, Any]) -> dict[str, Any]:
+    names = SpeechOptions.__dataclass_fields__
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def _segments(transcript: Transcript) -> Iterator[Segment]:
@@ -256,12 +283,18 @@ def _segments(transcript: Transcript) -> Iterator[Segment]:
 
 def _info(transcript: Transcript, options: dict[str, Any]) -> TranscriptionInfo:
     probabilities = transcript.language_probs
+    vad_options = None
+    if transcript.speech is not None:
+        names = SpeechOptions.__dataclass_fields__
+        vad_options = SpeechOptions(**{name: value for name, value in options.items() if name in names}).vad
+        removed = format_timestamp(transcript.duration - transcript.speech_duration)
+        _logger.info("VAD filter removed %s of audio", removed)
     return TranscriptionInfo(
         language=transcript.language,
         language_probability=1.0 if probabilities is None else probabilities[transcript.language],
         duration=transcript.duration,
-        duration_after_vad=transcript.duration,
+        duration_after_vad=transcript.speech_duration,
         all_language_probs=None if probabilities is None else list(probabilities.items()),
         transcription_options=options,
-        vad_options=None,
+        vad_options=vad_options,
     )
