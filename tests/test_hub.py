@@ -13,6 +13,7 @@ import time
 
 import pytest
 from hub_server import Hub
+from test_vad_silero import file_bytes, random_tensors
 
 from whisperlite.checkpoint import resolve
 
@@ -21,6 +22,20 @@ EXTRA = {"README.md": b"hello", "flax_model.msgpack": b"x" * 100, "pytorch_model
 GGML = {"ggml-tiny.bin": b"lmgg tiny", "ggml-base.bin": b"lmgg base", "README.md": b"hello"}
 CT2 = {"config.json": b"{}", "model.bin": b"ct2", "vocabulary.json": b"[]", "README.md": b"hello"}
 
+VAD = {f"ggml-silero-{v}.bin": file_bytes(random_tensors(i)) for i, v in enumerate(("v5.1.2", "v6.2.0"))}
+
+VAD_SCRIPT = """
+import json, sys
+from whisperlite.checkpoint import HubOptions
+from whisperlite.errors import CheckpointError
+from whisperlite.transcribe import find_detector
+name, options, _ = json.loads(sys.argv[1])
+try:
+    print(json.dumps(repr(find_detector(name, HubOptions(**options)))))
+except CheckpointError as error:
+    assert "\\n" not in str(error)
+    print(json.dumps(str(error)))
+"""
 SCRIPT = """
 import json, sys
 from whisperlite.checkpoint import HubOptions, resolve, open_checkpoint
@@ -44,6 +59,7 @@ def hub():
             "openai/whisper-tiny": {"main": {**NANO, **EXTRA}, "other": {**NANO, "generation_config.json": b"{}"}},
             "someone/ggml": {"main": GGML},
             "someone/ct2": {"main": CT2},
+            "ggml-org/whisper-vad": {"main": VAD},
             "someone/empty": {"main": {"README.md": b"hello"}},
         }
     )
@@ -55,13 +71,15 @@ def hub():
 def ask(hub, tmp_path):
     """Resolve a name in a new process: a path and the files in it, or the error's text."""
 
-    def asked(name, opened=False, url=None, environment=(), **options):
+    def asked(name, opened=False, url=None, environment=(), script=SCRIPT, **options):
         settings = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
         settings |= {
             "HF_ENDPOINT": url or hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DOWNLOAD_TIMEOUT": "3",
-            "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DISABLE_XET": "1", **dict(environment),
+            "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DISABLE_XET": "1",
         }  # fmt: skip
-        command = [sys.executable, "-c", SCRIPT, json.dumps([name, options, opened])]
+        settings.pop("WHISPERLITE_VAD_MODEL", None)
+        settings |= dict(environment)
+        command = [sys.executable, "-c", script, json.dumps([name, options, opened])]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=settings)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -148,6 +166,28 @@ def test_sizes_that_are_not_true(hub, ask):
     assert "only in part" in ask("tiny")
     hub.false_size.clear()
     assert ask("tiny", opened=True)[1]
+
+
+def test_weights_of_a_voice_detector(hub, ask):
+    found = ask("silero", script=VAD_SCRIPT)
+    assert found.startswith("SileroDetector(") and "ggml-silero-v6.2.0.bin" in found
+    assert hub.fetched() == ["ggml-silero-v6.2.0.bin"]
+    hub.requests.clear()
+    for given in ({}, {"local_files_only": True}, {"url": "http://127.0.0.1:9"}, {"revision": "other"}):
+        assert ask("silero-v6.2.0", script=VAD_SCRIPT, **given) == found
+    assert ask(None, script=VAD_SCRIPT, environment={"WHISPERLITE_VAD_MODEL": "silero"}) == found
+    assert hub.requests == []  # what is there is taken
+    assert "ggml-silero-v5.1.2.bin" in ask("silero-v5.1.2", script=VAD_SCRIPT)
+    assert hub.fetched() == ["ggml-silero-v5.1.2.bin"]
+
+
+@pytest.mark.parametrize("given", [{"local_files_only": True}, {"url": "http://127.0.0.1:9"}])
+def test_no_weights_of_a_voice_detector(hub, ask, given):
+    message = ask("silero", script=VAD_SCRIPT, **given)
+    assert message.startswith("ggml-org/whisper-vad is not on this machine and ")
+    assert "(hf download ggml-org/whisper-vad ggml-silero-v6.2.0.bin) and give the file's path, or " in message
+    assert message.endswith("take 'energy', which needs no weights.") and "nano" not in message
+    assert ask("energy", script=VAD_SCRIPT, **given) == "EnergyDetector()"
 
 
 @pytest.mark.slow
