@@ -92,6 +92,8 @@ class FakeDims:
     n_vocab: int = FakeTokenizer.n_vocab
     n_text_ctx: int = 448
     n_audio_ctx: int = 1500
+    n_text_state: int = 8
+    n_text_layer: int = 1
 
 
 class FakeCache:
@@ -135,16 +137,16 @@ class FakeModel:
     def prefill(self, tokens, cache, cross, logits_at=(-1,), audio_rows=None, cache_rows=None):
         context = [[int(token) for token in row] for row in tokens]
         self.prompts.extend(context)
-        for row, at in zip(context, range(len(tokens)) if cache_rows is None else cache_rows, strict=True):
-            cache.history[at] = list(row)
+        rows = range(len(tokens)) if cache_rows is None else cache_rows
         audios = self._audios(len(tokens), cross, audio_rows)
         n = tokens.shape[1]
-        return np.stack(
-            [
-                np.stack([self._logits(audio, row[: (at % n) + 1]) for at in logits_at])
-                for audio, row in zip(audios, context, strict=True)
-            ]
-        )
+        logits = []
+        for row, audio, new in zip(rows, audios, context, strict=True):
+            past = list(cache.history[row])
+            cache.history[row] += new
+            assert len(cache.history[row]) <= self.dims.n_text_ctx
+            logits.append(np.stack([self._logits(audio, past + new[: (at % n) + 1]) for at in logits_at]))
+        return np.stack(logits)
 
     def step(self, tokens, cache, cross, audio_rows=None, copy=True):
         self.n_steps += 1

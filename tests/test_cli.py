@@ -280,8 +280,8 @@ def test_every_option_can_be_given():
     assert set(OPTION_NAMES) - parameters == no_names
     vad = {f"vad_{field.name}" for field in dataclasses.fields(VadOptions)}
     own = vad | {
-        "files", "model", "compute_type", "threads", "backend", "temperature_increment_on_fallback", "output_dir",
-        "output_format", "quiet", "verbose", "diarize", "speakers", *transcribe._WRITER_PARAMETERS,
+        "files", "model", "compute_type", "threads", "backend", "draft", "temperature_increment_on_fallback",
+        "output_dir", "output_format", "quiet", "verbose", "diarize", "speakers", *transcribe._WRITER_PARAMETERS,
     }  # fmt: skip
     assert {field.name for field in dataclasses.fields(WriterOptions)} == transcribe._WRITER_PARAMETERS
     assert parameters - set(OPTION_NAMES) == own

@@ -24,9 +24,21 @@ from whisperlite.audio import (
 )
 from whisperlite.checkpoint import Dims, HubOptions, open_checkpoint, resolve
 from whisperlite.conversion import vocabulary_of
-from whisperlite.decode import DecodingResult, choose_language, decode, detect_language, make_decoding_options
+from whisperlite.decode import (
+    DecodingOptions,
+    DecodingResult,
+    Draft,
+    DraftModel,
+    choose_language,
+    decode,
+    detect_language,
+    make_decoding_options,
+    make_draft_model,
+    not_used_because,
+)
 from whisperlite.errors import AudioError, OptionError, WhisperliteError
 from whisperlite.model import CrossKV, KVCache, Whisper
+from whisperlite.model.same_encoder import same_encoder
 from whisperlite.results import Window, Word
 from whisperlite.text import Tokenizer, language_code, tokenizer_for
 from whisperlite.transcribe import (
@@ -76,6 +88,9 @@ class WhisperModel:
         True asks the hub for nothing.
     alignment_heads : sequence of (int, int), optional
         (decoder layer, head) for word times, in place of the model's own.
+    draft : str, Path or WhisperModel, optional
+        A smaller model of the same vocabulary that proposes tokens where decoding is greedy at temperature 0: the
+        same tokens, several to a pass of this model. ``docs/speculative.md`` says when it pays.
 
     Raises
     ------
@@ -103,6 +118,7 @@ class WhisperModel:
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         alignment_heads: Sequence[tuple[int, int]] | None = None,
+        draft: str | Path | WhisperModel | None = None,
     ) -> None:
         self._hub = HubOptions(revision, token, cache_dir, local_files_only)
         path = resolve(name_or_path, self._hub)
@@ -111,6 +127,25 @@ class WhisperModel:
         self._vocabulary = vocabulary_of(checkpoint)
         self._model = Whisper(checkpoint, compute_type=compute_type, threads=threads, backend=backend)
         self.name = str(name_or_path)
+        if draft is not None and not isinstance(draft, WhisperModel):
+            draft = WhisperModel(
+                draft, threads=threads, backend=backend, token=token, cache_dir=cache_dir,
+                local_files_only=local_files_only,
+            )  # fmt: skip
+        self.draft: WhisperModel | None = draft
+        self._draft = None if draft is None else self._checked_draft(draft)
+
+    def _checked_draft(self, draft: WhisperModel) -> DraftModel:
+        if not self._vocabulary.same_tokens(draft._vocabulary):
+            raise OptionError(
+                f"draft {draft.name}: its {draft.dims.n_vocab} tokens are not the {self.dims.n_vocab} of "
+                f"{self.name}; give a draft with the same vocabulary"
+            )
+        return make_draft_model(self._model, draft._model, same_encoder(self._model, draft._model))
+
+    def _check_draft_tokens(self, options: DecodingOptions) -> None:
+        if options.draft_tokens and self._draft is None:
+            raise OptionError(f"draft_tokens={options.draft_tokens} needs WhisperModel(..., draft=...)")
 
     # the whole path
 
@@ -132,7 +167,7 @@ class WhisperModel:
               ``condition_on_previous_text``, ``prompt_reset_on_temperature``, ``prefix``, ``hotwords``,
               ``multilingual``, ``language_detection_segments``, ``language_detection_threshold``
             - search: ``temperature``, ``beam_size``, ``best_of``, ``patience``, ``length_penalty``, ``sample_len``
-              (or ``max_new_tokens``), ``seed``, ``alternatives``
+              (or ``max_new_tokens``), ``seed``, ``alternatives``, ``draft_tokens``
             - rules: ``suppress_tokens``, ``suppress_blank``, ``suppress_regex``, ``without_timestamps``,
               ``max_initial_timestamp``, ``repetition_penalty``, ``no_repeat_ngram_size``, ``grammar``,
               ``grammar_rule``, ``grammar_penalty``, ``logit_filters``
@@ -160,7 +195,7 @@ class WhisperModel:
         chosen = make_options(**options)
         prepared = self._prepare(audio, chosen)
         chosen = replace(chosen, decoding=replace(chosen.decoding, language=prepared.language))
-        transcript = prepared.transcript(job_windows(self._model, prepared.job, chosen))
+        transcript = prepared.transcript(job_windows(self._model, prepared.job, chosen, self._draft))
         if verbose:
             _print(transcript)
         return transcript
@@ -200,6 +235,7 @@ class WhisperModel:
             raise OptionError(f"batch_size={batch_size!r}: give an integer of at least 1")
         chosen = self._with_detector(make_options(**options))
         self.tokenizer(chosen.decoding.language, chosen.decoding.task)  # refuses what the model does not know
+        self._check_draft_tokens(chosen.decoding)
         return self._transcribe_many(audios, batch_size, return_exceptions, chosen)
 
     def _transcribe_many(
@@ -235,7 +271,7 @@ class WhisperModel:
                     return
                 del order[0]
 
-        for job, window in run_jobs(self._model, jobs(), chosen, batch_size):
+        for job, window in run_jobs(self._model, jobs(), chosen, batch_size, self._draft):
             if window is None:
                 ended.add(job)
                 yield from ready()
@@ -391,6 +427,7 @@ class WhisperModel:
         """Read an audio and find its language."""
         language, task = chosen.decoding.language, chosen.decoding.task
         tokenizer = self.tokenizer(language, task)  # refuses what the model does not know
+        self._check_draft_tokens(chosen.decoding)
         if chosen.languages.multilingual and not self.is_multilingual:
             raise OptionError("multilingual=True needs a multilingual model; this one is English-only")
         recording = load_audio(audio)
@@ -505,7 +542,19 @@ class WhisperModel:
             chosen = replace(chosen, language=language_code(chosen.language))
         is_mel = mel.ndim == 3 and mel.shape[1:] == (self.dims.n_mels, N_FRAMES)
         features = self.encode(mel) if is_mel else mel
-        return decode(self._model, self.tokenizer(chosen.language, chosen.task), features, chosen)
+        tokenizer = self.tokenizer(chosen.language, chosen.task)
+        return decode(self._model, tokenizer, features, chosen, draft=self._draft_for(mel, features, chosen))
+
+    def _draft_for(self, mel: np.ndarray, features: np.ndarray, options: DecodingOptions) -> Draft | None:
+        """The draft and what it hears: nothing where it cannot help, or where only features are known."""
+        if self._draft is None:
+            return None
+        heard = None
+        if self._draft.shares_encoder:
+            heard = features
+        elif mel is not features and not not_used_because(options):
+            heard = self._draft.model.encode(mel)
+        return Draft(self._draft, heard)
 
     def __repr__(self) -> str:
         return f"<WhisperModel {self.name} {self._model.compute_type} {self._model.backend}>"

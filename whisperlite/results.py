@@ -1,6 +1,6 @@
 """What transcription returns: frozen records.
 
-In: nothing. Out: ``Word``, ``Attempt``, ``Alternatives``, ``Segment``, ``Span``, ``Window``.
+In: nothing. Out: ``Word``, ``DraftUse``, ``Attempt``, ``Alternatives``, ``Segment``, ``Span``, ``Window``.
 Knows nothing of: how they are made.
 Times are seconds from the start of the audio.
 """
@@ -26,14 +26,32 @@ class Word:
 
 
 @dataclass(frozen=True)
+class DraftUse:
+    """What a draft model did for a window.
+
+    Attributes
+    ----------
+    drafted, accepted : int
+        Tokens it proposed, and those of them that the model chose as well.
+    reason : str
+        Why it was not used, or no longer; empty where it was used to the end.
+    """
+
+    drafted: int
+    accepted: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Attempt:
-    """One try at decoding a window: what came out, and why it was kept or rejected."""
+    """One try at decoding a window: what came out, why it was kept or rejected, what a draft model did for it."""
 
     temperature: float
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
     verdict: str
+    draft: DraftUse | None = None
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,9 @@ def transcribe(
     ] = "default",
     threads: Annotated[int | None, _option(_MODEL, "Default: all the process may use.", min=1)] = None,
     backend: Annotated[str | None, _option(_MODEL, "numba, or numpy: slow, readable.")] = None,
+    draft: Annotated[
+        str | None, _option(_MODEL, "Smaller model that proposes tokens; same text, temperature 0 without beams.")
+    ] = None,
     language: Annotated[str | None, _option(_TEXT, "Code or name; detected when not given.")] = None,
     task: Annotated[str, _option(_TEXT, "transcribe, or translate into English.")] = "transcribe",
     initial_prompt: Annotated[str | None, _option(_TEXT, "Text as if said before the first window.")] = None,
@@ -108,6 +111,9 @@ def transcribe(
     seed: Annotated[int, _option(_SEARCH, "Of sampling: same seed, same result.")] = 0,
     alternatives: Annotated[
         int | None, _option(_SEARCH, "Most probable tokens kept of each position, in json output.", min=0)
+    ] = None,
+    draft_tokens: Annotated[
+        int | None, _option(_SEARCH, "Tokens drafted at a time; default: by how many are accepted.", min=0)
     ] = None,
     suppress_tokens: Annotated[str, _option(_RULES, "Ids never sampled; -1: not speech.")] = "-1",
     suppress_blank: Annotated[bool, _option(_RULES, "No window begins with a space or its end.")] = True,
@@ -217,7 +223,7 @@ def transcribe(
     from whisperlite.api import WhisperModel
     from whisperlite.writers import output_stems
 
-    whisper = WhisperModel(model, compute_type=compute_type, threads=threads, backend=backend)
+    whisper = WhisperModel(model, compute_type=compute_type, threads=threads, backend=backend, draft=draft)
     failed = 0
     for file, stem, transcribed in zip(
         files, output_stems(files), transcripts(whisper, files, batch_size, options, diarize, names), strict=True
@@ -266,6 +272,7 @@ _OPTION_PARAMETERS = frozenset(
         "alternatives",
         "append_punctuations",
         "audio_ctx",
+        "draft_tokens",
         "grammar_penalty",
         "grammar_rule",
         "hallucination_silence_threshold",

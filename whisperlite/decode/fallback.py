@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from whisperlite.decode.draft import Draft
 from whisperlite.decode.options import DecodingOptions, WindowInput, count, number
 from whisperlite.decode.protocols import DecoderModel, DecoderTokenizer
 from whisperlite.decode.result import DecodingResult
@@ -76,6 +77,7 @@ def decode_with_fallback(
     *,
     cross: Any = None,
     inputs: Sequence[WindowInput] | None = None,
+    draft: Draft | None = None,
 ) -> list[Decoded]:
     """Decode windows, each at the first temperature that gives a result to believe, or at the last.
 
@@ -92,13 +94,16 @@ def decode_with_fallback(
     waiting = list(range(n_audio))
     for temperature in fallback.temperatures:
         if tried and len(waiting) < len(tried):
-            features = features[[tried.index(audio) for audio in waiting]]
+            left = [tried.index(audio) for audio in waiting]
+            features = features[left]
             cross = model.cross_kv(features)
+            draft = draft and draft.of(left)
         tried = waiting
         at_temperature = _at_temperature(options, fallback, temperature)
         results = decode(
-            model, tokenizer, features, at_temperature, cross=cross, inputs=[inputs[audio] for audio in tried]
-        )
+            model, tokenizer, features, at_temperature, cross=cross, inputs=[inputs[audio] for audio in tried],
+            draft=draft,
+        )  # fmt: skip
         waiting = []
         for audio, result in zip(tried, results, strict=True):
             rejected, verdict = judge(result, fallback)
@@ -141,4 +146,5 @@ def _attempt(result: DecodingResult, verdict: str) -> Attempt:
         compression_ratio=result.compression_ratio,
         no_speech_prob=result.no_speech_prob,
         verdict=verdict,
+        draft=result.draft,
     )

@@ -120,6 +120,8 @@ class DecodingOptions:
         Words to expect, put before the prompt (faster-whisper); with a prefix they are not used.
     alternatives : int or None
         Keep the log-probability and the entropy of each token, and this many of the most probable tokens there.
+    draft_tokens : int or None
+        Tokens that the draft model proposes at a time; None follows how many are accepted, 0 does without it.
     rules : RuleOptions
         Further rules on logits.
 
@@ -146,6 +148,7 @@ class DecodingOptions:
     seed: int = 0
     hotwords: str | None = None
     alternatives: int | None = None
+    draft_tokens: int | None = None
     rules: RuleOptions = field(default_factory=RuleOptions)
 
     def __post_init__(self) -> None:
@@ -154,6 +157,8 @@ class DecodingOptions:
         number("temperature", self.temperature, low=0.0)
         for name in ("sample_len", "best_of", "beam_size"):
             count(name, getattr(self, name))
+        if self.draft_tokens != 0 or isinstance(self.draft_tokens, bool):
+            count("draft_tokens", self.draft_tokens)
         number("length_penalty", self.length_penalty, low=0.0, high=1.0)
         number("max_initial_timestamp", self.max_initial_timestamp, low=0.0)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:

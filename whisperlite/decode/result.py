@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from whisperlite.decode.options import DecodingOptions
-from whisperlite.results import Alternatives
+from whisperlite.results import Alternatives, DraftUse
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class DecodingResult:
     alternatives : tuple of Alternatives, or None where they were not asked for
         One for each token and one for the end token; that one is missing where the text was cut at its greatest
         length.
+    draft : DraftUse, or None where there is no draft model
     """
 
     language: str
@@ -52,6 +53,7 @@ class DecodingResult:
     compression_ratio: float
     options: DecodingOptions
     alternatives: tuple[Alternatives, ...] | None = None
+    draft: DraftUse | None = None
 
 
 def compression_ratio(text: str) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,15 +16,19 @@ import numpy as np
 from whisperlite.decode.alternatives import AlternativesRecorder
 from whisperlite.decode.beam import BeamSearch
 from whisperlite.decode.choose import probability
+from whisperlite.decode.draft import Draft, not_used_because
 from whisperlite.decode.greedy import GreedySearch
 from whisperlite.decode.language import detect_language
 from whisperlite.decode.options import DecodingOptions, WindowInput
+from whisperlite.decode.prefill import Batch, prefill
 from whisperlite.decode.prompt import InitialTokens, initial_tokens
 from whisperlite.decode.protocols import DecoderModel, DecoderTokenizer
 from whisperlite.decode.rank import Candidate, best_candidate
 from whisperlite.decode.result import DecodingResult, compression_ratio
 from whisperlite.decode.rules import Rule, make_rules
+from whisperlite.decode.speculative import Found, search_with_draft
 from whisperlite.errors import OptionError
+from whisperlite.results import DraftUse
 
 
 class Search(Protocol):
@@ -52,6 +56,7 @@ def decode(
     *,
     cross: Any = None,
     inputs: Sequence[WindowInput] | None = None,
+    draft: Draft | None = None,
 ) -> list[DecodingResult]:
     """Decode windows that share their options.
 
@@ -67,6 +72,8 @@ def decode(
         ``model.cross_kv(features)``, where it is already known.
     inputs : sequence of WindowInput, optional
         One per window: its own prompt, language and key of random numbers.
+    draft : Draft, optional
+        Proposes tokens where the search is greedy at temperature 0; the result is the same.
 
     Returns
     -------
@@ -87,16 +94,20 @@ def decode(
     languages, language_probs = _languages(model, tokenizer, cross, inputs, options)
     initial = [_initial(model, tokenizer, options, *pair) for pair in zip(inputs, languages, strict=True)]
 
-    search = _make_search(n_audio, options, tokenizer.eot, inputs)
-    n_group = options.beam_size or options.best_of or 1
-    recorder = None
-    if options.alternatives is not None:
-        recorder = AlternativesRecorder(n_group, options.alternatives, tokenizer.eot)
-    batch = _Batch(initial, n_group, cross, tokenizer.no_speech)
-    no_speech_probs = _run(model, batch, rules, search, recorder)
+    if draft is None and options.draft_tokens:
+        raise OptionError(f"draft_tokens={options.draft_tokens} needs WhisperModel(..., draft=...)")
+    unused = not_used_because(options)
+    if draft is not None and draft.features is not None and not unused:
+        batch = Batch(initial, 1, cross, tokenizer.no_speech)
+        found = search_with_draft(model, batch, draft, rules, tokenizer.eot, options)
+    else:
+        batch = Batch(initial, options.beam_size or options.best_of or 1, cross, tokenizer.no_speech)
+        search = _make_search(n_audio, options, tokenizer.eot, inputs)
+        use = None if draft is None else DraftUse(0, 0, unused or "it has not heard the audio")
+        found = _search(model, batch, rules, search, tokenizer.eot, options, use)
     results = []
-    for audio, candidates in enumerate(search.candidates()):
-        best = best_candidate(candidates, options.length_penalty)
+    for audio, each in enumerate(found):
+        best = each.candidate
         text = tokenizer.decode(best.tokens).strip()
         results.append(
             DecodingResult(
@@ -105,32 +116,45 @@ def decode(
                 tokens=best.tokens,
                 text=text,
                 avg_logprob=best.sum_logprob / (len(best.tokens) + 1),
-                no_speech_prob=no_speech_probs[audio],
+                no_speech_prob=each.no_speech_prob,
                 temperature=options.temperature,
                 compression_ratio=compression_ratio(text),
                 options=options,
-                # What another window's steps added after this one was cut at its greatest length is left out.
-                alternatives=None
-                if recorder is None
-                else recorder.of(audio, best.tokens)[: initial[audio].sample_len],
+                alternatives=each.alternatives,
+                draft=each.draft,
             )
         )
     return results
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Windows to search: context of each, rows of each, cross keys and values, id of the no-speech token."""
-
-    initial: Sequence[InitialTokens]
-    n_group: int
-    cross: Any
-    no_speech: int
+def _search(
+    model: DecoderModel,
+    batch: Batch,
+    rules: Sequence[Rule],
+    search: Search,
+    eot: int,
+    options: DecodingOptions,
+    draft: DraftUse | None,
+) -> list[Found]:
+    """Search the windows without a draft."""
+    recorder = None
+    if options.alternatives is not None:
+        recorder = AlternativesRecorder(batch.n_group, options.alternatives, eot)
+    no_speech_probs = _run(model, batch, rules, search, recorder)
+    found = []
+    for audio, candidates in enumerate(search.candidates()):
+        best = best_candidate(candidates, options.length_penalty)
+        alternatives = None
+        if recorder is not None:
+            # What another window's steps added after this one was cut at its greatest length is left out.
+            alternatives = recorder.of(audio, best.tokens)[: batch.initial[audio].sample_len]
+        found.append(Found(best, no_speech_probs[audio], draft, alternatives))
+    return found
 
 
 def _run(
     model: DecoderModel,
-    batch: _Batch,
+    batch: Batch,
     rules: Sequence[Rule],
     search: Search,
     recorder: AlternativesRecorder | None,
@@ -140,7 +164,7 @@ def _run(
     in_place = np.arange(n_audio * n_group)
     rows_of = in_place.reshape(n_audio, n_group)
     cache = model.new_cache(len(in_place))
-    at_sot, logits = _prefill(model, batch, cache, rows_of[:, 0])  # (A, V) each
+    at_sot, logits = prefill(model, batch, cache, rows_of[:, 0])  # (A, V) each
     no_speech_probs = [probability(row, batch.no_speech) for row in at_sot]
     logits = np.repeat(logits, n_group, axis=0)  # (B, V)
     if n_group > 1:
@@ -165,35 +189,6 @@ def _run(
             cache.forget(idle)
         logits = model.step(next_tokens, cache, batch.cross, audio_rows=audio_rows, copy=False)
     raise AssertionError("unreachable: every window has a greatest length")
-
-
-def _prefill(
-    model: DecoderModel, batch: _Batch, cache: Any, first_rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (A, V) after the start of the transcript and at the end of each context.
-
-    One pass for all windows whose contexts have the same length.
-    """
-    groups: dict[tuple[int, int], list[int]] = {}
-    for audio, initial in enumerate(batch.initial):
-        groups.setdefault((len(initial.tokens), initial.sot_index), []).append(audio)
-    at_sot: list[Any] = [None] * len(batch.initial)
-    at_end: list[Any] = [None] * len(batch.initial)
-    for (_, sot_index), audios in groups.items():
-        tokens = np.array([batch.initial[audio].tokens for audio in audios], dtype=np.int32)  # (rows, U)
-        taking_part = np.zeros(len(batch.initial), dtype=np.int32)
-        taking_part[audios] = 1
-        prefilled = model.prefill(
-            tokens,
-            cache,
-            batch.cross,
-            logits_at=(sot_index, -1),
-            audio_rows=np.concatenate([[0], np.cumsum(taking_part)]).astype(np.int32),
-            cache_rows=first_rows[audios].tolist(),
-        )  # (rows, 2, V)
-        for row, audio in enumerate(audios):
-            at_sot[audio], at_end[audio] = prefilled[row]
-    return np.stack(at_sot), np.stack(at_end)
 
 
 def _initial(

@@ -184,6 +184,11 @@ class Vocabulary:
         """
         return self._encoder.encode(text)
 
+    def same_tokens(self, other: Vocabulary) -> bool:
+        """Whether both have the same tokens under the same ids."""
+        own, its = (self.n_vocab, self._special_names), (other.n_vocab, other._special_names)
+        return own == its and (self._pieces is other._pieces or list(self._pieces) == list(other._pieces))
+
     def token_bytes(self, token: int) -> bytes:
         """Bytes of a token; a special one has those of its name.
 

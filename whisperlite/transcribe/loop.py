@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from whisperlite.audio import N_FRAMES
-from whisperlite.decode import WindowInput, decode_with_fallback, detect_language
+from whisperlite.decode import (
+    Draft,
+    DraftModel,
+    WindowInput,
+    decode_with_fallback,
+    detect_language,
+    not_used_because,
+)
 from whisperlite.decode.fallback import Decoded
 from whisperlite.decode.protocols import DecoderTokenizer
 from whisperlite.results import IMPROBABLE, NO_SPEECH, NO_TEXT, TRANSCRIBED, Segment, Span, Window, Word
@@ -57,16 +64,18 @@ def transcribe_windows(
     return job_windows(model, make_job(content, options, tokenizer, model.dims, head_features), options)
 
 
-def job_windows(model: Any, job: Job, options: TranscribeOptions) -> Iterator[Window]:
-    """The windows of one job, as ``transcribe_windows`` yields them."""
+def job_windows(
+    model: Any, job: Job, options: TranscribeOptions, draft: DraftModel | None = None
+) -> Iterator[Window]:
+    """The windows of one job, as ``transcribe_windows`` yields them; ``draft`` as in ``run_jobs``."""
     batch_size = options.windows.batch_size
     if batch_size == 1:
-        return (window for _, window in run_jobs(model, [job], options, 1) if window is not None)
-    return _in_order(model, split_job(job, options, model.dims.n_text_ctx), options, batch_size)
+        return (window for _, window in run_jobs(model, [job], options, 1, draft) if window is not None)
+    return _in_order(model, split_job(job, options, model.dims.n_text_ctx), options, batch_size, draft)
 
 
 def run_jobs(
-    model: Any, jobs: Iterable[Job], options: TranscribeOptions, batch_size: int
+    model: Any, jobs: Iterable[Job], options: TranscribeOptions, batch_size: int, draft: DraftModel | None = None
 ) -> Iterator[tuple[Job, Window | None]]:
     """Take jobs through the loop, at most ``batch_size`` at a time.
 
@@ -78,6 +87,8 @@ def run_jobs(
     options : TranscribeOptions
         The language is each job's own.
     batch_size : int
+    draft : DraftModel, optional
+        Proposes tokens where decoding is greedy.
 
     Yields
     ------
@@ -95,7 +106,7 @@ def run_jobs(
                 active.append((job, place))
         if not active:
             return
-        windows = _decode_round(model, active, options)
+        windows = _decode_round(model, active, options, draft)
         still: list[tuple[Job, WindowPlace]] = []
         for (job, _), window in zip(active, windows, strict=True):
             yield job, window
@@ -106,11 +117,13 @@ def run_jobs(
         active = still
 
 
-def _in_order(model: Any, jobs: list[Job], options: TranscribeOptions, batch_size: int) -> Iterator[Window]:
+def _in_order(
+    model: Any, jobs: list[Job], options: TranscribeOptions, batch_size: int, draft: DraftModel | None
+) -> Iterator[Window]:
     """The windows of all jobs, those of the first job first, segments numbered through."""
     ready: dict[Job, list[Window | None]] = {job: [] for job in jobs}
     turn = n_segments = 0
-    for done, decoded in run_jobs(model, jobs, options, batch_size):
+    for done, decoded in run_jobs(model, jobs, options, batch_size, draft):
         ready[done].append(decoded)
         while turn < len(jobs) and (queue := ready[jobs[turn]]):
             window = queue.pop(0)
@@ -122,7 +135,9 @@ def _in_order(model: Any, jobs: list[Job], options: TranscribeOptions, batch_siz
             yield replace(window, segments=segments)
 
 
-def _decode_round(model: Any, active: list[tuple[Job, WindowPlace]], options: TranscribeOptions) -> list[Window]:
+def _decode_round(
+    model: Any, active: list[tuple[Job, WindowPlace]], options: TranscribeOptions, draft: DraftModel | None
+) -> list[Window]:
     """Decode the current window of each job, and move the jobs past them."""
     features = _encode(model, active)
     cross = model.cross_kv(features)
@@ -133,8 +148,9 @@ def _decode_round(model: Any, active: list[tuple[Job, WindowPlace]], options: Tr
             _change_language(job, next(iter(found or {})), options)
     inputs = [WindowInput(job.context.prompt(), job.language, place.seek) for job, place in active]
     decoded = decode_with_fallback(
-        model, active[0][0].tokenizer, features, options.decoding, options.fallback, cross=cross, inputs=inputs
-    )
+        model, active[0][0].tokenizer, features, options.decoding, options.fallback, cross=cross, inputs=inputs,
+        draft=None if draft is None else _draft(draft, active, features, options),
+    )  # fmt: skip
     return [
         replace(_finish(model, cross, i, job, place, decoded[i], options), language_probs=probabilities[i])
         for i, (job, place) in enumerate(active)
@@ -158,6 +174,17 @@ def _encode(model: Any, active: list[tuple[Job, WindowPlace]]) -> np.ndarray:
         return encoded
     rest = iter(encoded)
     return np.stack([next(rest) if features is None else features[0] for features in known])
+
+
+def _draft(
+    draft: DraftModel, active: list[tuple[Job, WindowPlace]], features: np.ndarray, options: TranscribeOptions
+) -> Draft:
+    """The draft and what it hears of the windows; nothing where no temperature has a use for it."""
+    unused = 0 not in options.fallback.temperatures or not_used_because(options.decoding)
+    if draft.shares_encoder or unused:
+        return Draft(draft, features if draft.shares_encoder else None)
+    mels = [job.content.window(place.seek, place.n_frames, place.window_frames) for job, place in active]
+    return Draft(draft, draft.model.encode(np.stack(mels)))
 
 
 def _change_language(job: Job, language: str, options: TranscribeOptions) -> None:

@@ -13,9 +13,10 @@ from whisperlite.writers.timestamps import format_timestamp
 
 
 def record_lines(window: Window) -> list[str]:
-    """What there is to say of a window; nothing where its first try was accepted and transcribed.
+    """What there is to say of a window; nothing where its first try was accepted and transcribed without a draft.
 
-    One line for each of several attempts, and one for a window that was not transcribed, or not all of it.
+    One line for each of several attempts, one for what a draft did, and one for a window that was not transcribed,
+    or not all of it.
     """
     place = f"[{format_timestamp(window.start)} --> {format_timestamp(window.end)}]"
     lines = []
@@ -25,6 +26,9 @@ def record_lines(window: Window) -> list[str]:
             f"{attempt.avg_logprob:.2f}, compression_ratio {attempt.compression_ratio:.2f})"
             for attempt in window.attempts
         ]
+    for use in [attempt.draft for attempt in window.attempts if attempt.draft is not None]:
+        counts = f"{use.accepted} of {use.drafted} tokens accepted" if use.drafted else "not used"
+        lines.append(f"{place} (draft: {counts}" + (f"; {use.reason})" if use.reason else ")"))
     if window.verdict != TRANSCRIBED:
         lines.append(f"{place} ({window.verdict})")
     return lines
