@@ -18,6 +18,7 @@ COMMANDS = {
     "kernels": "kernels",
     "choose": "choose",
     "accuracy": "accuracy",
+    "speculative": "speculative",
     "history": "history",
     "compare": "compare",
     "plots": "plots",

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from benchmarks.peaks import measure_peaks
 from benchmarks.peers import OURS, ROSTER, STAGES
 from benchmarks.peers.names import openai_weights
 from benchmarks.samples import FIELDS, Row, Series, pair_ratio, read_rows, write_rows
+from benchmarks.speculative import ScriptedDraft
 from benchmarks.words import Errors, normal_words, timing_errors, word_errors
+from whisperlite.decode import DecodingOptions, Draft, decode, make_draft_model
 
 AUDIO = Path(__file__).parent.parent / ".." / "shared" / "audio"
 CAPTURED = """
@@ -321,3 +324,28 @@ def test_whisperlite_bench():
     content = json.loads(result.output)
     assert {"load", "log-mel", "encoder", "token", "window"} <= {row["stage"] for row in content["rows"]}
     assert content["rss_mb"] > 0 or sys.platform == "win32"
+
+
+def test_a_scripted_draft_says_what_it_is_told(nano):
+    """All or nothing is accepted, and the tokens are the model's either way."""
+    tokenizer, model = nano.tokenizer("en", "transcribe"), nano._model
+    mel = np.random.default_rng(0).standard_normal((1, 80, 3000)).astype(np.float32)
+    features = model.encode(mel)
+    options = DecodingOptions(
+        language="en", without_timestamps=True, sample_len=9, suppress_tokens=(-1, tokenizer.eot), draft_tokens=2
+    )
+    [expected] = decode(model, tokenizer, features, replace(options, draft_tokens=None))
+    tokens, n_context = np.array(expected.tokens), len(tokenizer.sot_sequence) + 1
+    assert len(tokens) == 9
+    # One token comes from the context, three each from two rounds; the last two need one draft.
+    for acceptance, accepted in ((1.0, 5), (0.0, 0)):
+        scripted = ScriptedDraft(model, tokens, n_context, acceptance)
+        draft = Draft(make_draft_model(model, scripted), features)
+        [result] = decode(model, tokenizer, features, options, draft=draft)
+        assert result.tokens == expected.tokens
+        assert result.draft.accepted == accepted
+
+
+def test_cpu_time_is_for_one_thread(capsys):
+    assert main(["speculative", "--cpu-time", "--threads", "2"]) == 1
+    assert "give --threads 1" in capsys.readouterr().err
