@@ -54,14 +54,18 @@ class ScriptedDraft:
     tokens : sequence of int
         The right answer after the context.
     n_context : int
+    wrong : (int, int)
+        What it says otherwise: tokens that no rule suppresses, the second where the first would be right.
     acceptance : float
         Probability of the right answer, drawn once for each position.
     """
 
-    def __init__(self, model: Any, tokens: np.ndarray, n_context: int, acceptance: float) -> None:
+    def __init__(
+        self, model: Any, tokens: np.ndarray, n_context: int, wrong: tuple[int, int], acceptance: float
+    ) -> None:
         self._model = model
         right = np.random.default_rng(0).random(len(tokens)) < acceptance
-        self._says = np.where(right, tokens, tokens % 1000 + 1)
+        self._says = np.where(right, tokens, np.where(tokens == wrong[0], wrong[1], wrong[0]))
         self._n_context = n_context
         self.dims, self.is_multilingual = model.dims, model.is_multilingual
         self.encode, self.cross_kv, self.new_cache = model.encode, model.cross_kv, model.new_cache
@@ -114,11 +118,12 @@ def measure(size: str, small: WhisperModel, options: argparse.Namespace) -> dict
     cross = main.cross_kv(features)
     [expected] = decode(main, tokenizer, features, plain, cross=cross)
     tokens, n_context = np.array(expected.tokens), len(tokenizer.sot_sequence) + 1
+    wrong = (tokenizer.encode(" the")[0], tokenizer.encode(" a")[0])
     differing: set[Case] = set()
 
     def way(case: Case) -> Callable[[], None]:
         made = make_draft_model(main, draft)
-        scripted = ScriptedDraft(draft, tokens, n_context, case.acceptance)
+        scripted = ScriptedDraft(draft, tokens, n_context, wrong, case.acceptance)
         by = Draft(DraftModel(scripted, False, made.step_cost), heard)
         chosen = DecodingOptions(**{**vars(plain), "draft_tokens": case.length})
 

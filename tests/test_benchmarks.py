@@ -339,7 +339,7 @@ def test_a_scripted_draft_says_what_it_is_told(nano):
     assert len(tokens) == 9
     # One token comes from the context, three each from two rounds; the last two need one draft.
     for acceptance, accepted in ((1.0, 5), (0.0, 0)):
-        scripted = ScriptedDraft(model, tokens, n_context, acceptance)
+        scripted = ScriptedDraft(model, tokens, n_context, (264, 257), acceptance)
         draft = Draft(make_draft_model(model, scripted), features)
         [result] = decode(model, tokenizer, features, options, draft=draft)
         assert result.tokens == expected.tokens
