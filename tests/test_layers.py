@@ -21,7 +21,7 @@ LAYER = {
     "transcribe": 9,
     "stream": 10, "writers": 10,
     "api": 11, "compat": 11, "conversion": 11, "inspection": 11,
-    "cli": 11, "__init__": 11, "__main__": 11,
+    "plots": 11, "cli": 11, "__init__": 11, "__main__": 11,
 }  # fmt: skip
 TOP = 11
 FILES = sorted(PACKAGE.rglob("*.py"))

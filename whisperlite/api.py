@@ -454,6 +454,11 @@ class WhisperModel:
         return self._model.dims
 
     @property
+    def alignment_heads(self) -> tuple[tuple[int, int], ...]:
+        """(decoder layer, head) of the heads that word times are read from."""
+        return self._model.alignment_heads
+
+    @property
     def is_multilingual(self) -> bool:
         return self._model.is_multilingual
 

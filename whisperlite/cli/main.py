@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from whisperlite.cli import bench, convert, graph, info, models, transcribe
+from whisperlite.cli import bench, convert, graph, info, models, plot, transcribe
 from whisperlite.cli.report import report_error
 from whisperlite.errors import OptionError, WhisperliteError
 
@@ -56,6 +56,7 @@ info.register(app)
 models.register(app)
 convert.register(app)
 bench.register(app)
+plot.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

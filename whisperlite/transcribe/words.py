@@ -163,10 +163,7 @@ def find_alignment(
         raise OptionError(f"medfilt_width={medfilt_width}: give an odd number of frames")
     scores, logits = forced_scores(model, tokenizer, text_tokens, cross, audio, heads)
     n_sot = len(tokenizer.sot_sequence)
-    n_steps = max(1, num_frames // FRAMES_PER_TOKEN)
-    weights = _standardised(scores[:, :, :n_steps], qk_scale)  # (H, U, T)
-    # Row i is the attention while token i is predicted, hence from the last sot token on and without eot.
-    weights = weights[:, n_sot:-1]  # (H, len(text_tokens) + 1, T)
+    weights = alignment_weights(scores, n_sot, num_frames, qk_scale)  # (H, len(text_tokens) + 1, T)
     starts = _row_starts(weights, medfilt_width, compiled=model.backend == "numba")
 
     rows = np.arange(len(text_tokens))
@@ -209,6 +206,25 @@ def forced_scores(
     tokens += [tokenizer.eot] * (min(-n_tokens % ROWS_STEP, n_text_ctx - n_tokens))
     scores, logits = model.cross_attention(np.array(tokens, np.int32), cross, audio, heads)
     return scores[:, :n_tokens], logits[:n_tokens]
+
+
+def alignment_weights(scores: np.ndarray, n_sot: int, num_frames: int, qk_scale: float = 1.0) -> np.ndarray:
+    """Attention that the path is laid through: (H, n_text + 1, T), for each text token and the end of the text.
+
+    Parameters
+    ----------
+    scores : ndarray (H, U, T)
+        Of ``forced_scores``.
+    n_sot : int
+        Tokens of the sot sequence.
+    num_frames : int
+        Mel frames of audio in the window; attention beyond them is ignored.
+    qk_scale : float
+    """
+    n_steps = max(1, num_frames // FRAMES_PER_TOKEN)
+    weights = _standardised(scores[:, :, :n_steps], qk_scale)  # (H, U, T)
+    # Row i is the attention while token i is predicted, hence from the last sot token on and without eot.
+    return weights[:, n_sot:-1]
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
