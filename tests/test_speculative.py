@@ -56,8 +56,8 @@ def mistaken(script, every: int):
 
 
 def pair(script, draft_script, n: int = 1, **options):
-    """Results without and with a draft, and the model of each."""
-    plain, model, draft = FakeModel(script), FakeModel(script), FakeModel(draft_script)
+    """Results without and with a draft an eighth as costly, and the model of each."""
+    plain, model, draft = FakeModel(script), FakeModel(script), FakeModel(draft_script, FakeDims(n_text_state=1))
     options = DecodingOptions(language="en", **options)
     features = one_window(model, n=n)
     expected = decode(plain, TOKENIZER, features, replace(options, draft_tokens=None))
@@ -74,7 +74,7 @@ def same(expected, drafted) -> None:
         assert replace(got, options=want.options, draft=None) == want
 
 
-@pytest.mark.parametrize("draft_tokens", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("draft_tokens", [1, 2, 3, 5, 12, None])
 @pytest.mark.parametrize("every", [1, 2, 3, 7, 1000])
 def test_the_same_result_whatever_is_drafted(draft_tokens, every):
     script = wobbly(SPOKEN)
@@ -97,9 +97,9 @@ def test_a_useless_draft_is_left_alone():
     long = [ts(0), *[2 + i % 12 for i in range(60)]]
     script = wobbly(long)
     _, [result], _, model = pair(script, lambda audio, tokens: {17: 20.0}, without_timestamps=True)
-    assert result.draft is not None and result.draft.accepted == 0 and result.draft.drafted < 30
+    assert result.draft is not None and result.draft.accepted == 0 and 4 < result.draft.drafted < 30
     assert result.draft.reason.startswith("does not pay at acceptance 0.")
-    assert model.n_steps > 30
+    assert model.n_steps > 20
 
 
 def test_the_length_follows_the_acceptance():
