@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hub_server import Hub
@@ -147,6 +148,18 @@ def test_offline(hub, ask, way):
     assert time.monotonic() - started < 15
 
 
+def whole(path) -> None:
+    """The weights in this folder are those of the hub, byte for byte, and nothing unfinished is left beside them."""
+    assert (Path(path) / "model.safetensors").read_bytes() == NANO["model.safetensors"]
+    blobs = Path(path).parents[1] / "blobs"
+    assert blobs.is_dir() and not list(blobs.glob("*.incomplete"))
+
+
+def ranges(hub) -> list[str | None]:
+    """``Range`` of every request for the weights."""
+    return [given for method, at, given in hub.requests if method == "GET" and at.endswith("model.safetensors")]
+
+
 def test_a_download_that_breaks_off_is_no_model_and_goes_on_later(hub, ask):
     half = len(NANO["model.safetensors"]) // 2
     hub.cut["model.safetensors"] = half
@@ -156,16 +169,51 @@ def test_a_download_that_breaks_off_is_no_model_and_goes_on_later(hub, ask):
     assert "only in part" in ask("tiny", local_files_only=True)
     hub.cut.clear()
     hub.requests.clear()
-    assert "model.safetensors" in ask("tiny", opened=True)[1]
-    resumed = [given for method, at, given in hub.requests if method == "GET" and at.endswith("model.safetensors")]
-    assert resumed in ([f"bytes={half}-"], [None])  # by version of the hub's library
+    path, names = ask("tiny", opened=True)
+    assert "model.safetensors" in names
+    assert ranges(hub) in ([f"bytes={half}-"], [None])  # by version of the hub's library
+    whole(path)
 
 
-def test_sizes_that_are_not_true(hub, ask):
+def test_a_file_that_changed_after_half_of_it_was_fetched(hub, ask):
+    """The half belongs to another file: nothing of it gets into the new one."""
+    weights = NANO["model.safetensors"]
+    old = bytes(len(weights))
+    hub.repos["openai/whisper-tiny"]["main"]["model.safetensors"] = old
+    hub.cut["model.safetensors"] = len(old) // 2
+    assert "only in part" in ask("tiny")
+    hub.cut.clear()
+    hub.repos["openai/whisper-tiny"]["main"]["model.safetensors"] = weights
+    hub.requests.clear()
+    path, _ = ask("tiny", opened=True)
+    assert ranges(hub) == [None]  # from the start
+    assert (Path(path) / "model.safetensors").read_bytes() == weights
+
+
+def test_an_etag_that_comes_late_or_not_at_all(hub, ask):
+    hub.no_etag.add("model.safetensors")
+    message = ask("tiny")
+    assert "is only in part, or in another revision, on this machine and cannot be fetched: " in message
+    hub.no_etag.clear()
+    whole(ask("tiny", opened=True)[0])
+
+
+def test_a_size_that_is_too_large(hub, ask):
     hub.false_size["model.safetensors"] = len(NANO["model.safetensors"]) + 1000
     assert "only in part" in ask("tiny")
     hub.false_size.clear()
-    assert ask("tiny", opened=True)[1]
+    whole(ask("tiny", opened=True)[0])
+
+
+def test_a_size_that_is_too_small(hub, ask, tmp_path):
+    """Nobody can tell while it is fetched; the file itself does when it is opened, and can be freed."""
+    hub.false_size["model.safetensors"] = len(NANO["model.safetensors"]) - 1000
+    assert "cut short" in ask("tiny", opened=True)
+    hub.false_size.clear()
+    assert "cut short" in ask("tiny", opened=True)
+    command = [sys.executable, "-m", "whisperlite", "models", "--free", "tiny"]
+    subprocess.run(command, check=True, env={**os.environ, "HF_HOME": str(tmp_path / "home")}, capture_output=True)
+    whole(ask("tiny", opened=True)[0])
 
 
 def test_weights_of_a_voice_detector(hub, ask):
@@ -236,7 +284,48 @@ def test_killed_in_the_middle(hub, ask, tmp_path):
     process.communicate()
     stop.set()
     assert "only in part" in ask("tiny", local_files_only=True)
-    assert "model.safetensors" in ask("tiny", opened=True)[1]
+    hub.requests.clear()
+    path, _ = ask("tiny", opened=True)
+    assert len(ranges(hub)) == 1
+    assert (Path(path) / "model.safetensors").read_bytes() == NANO["model.safetensors"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_download_shows_progress_on_a_terminal_and_nothing_elsewhere(hub, tmp_path, terminal):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TQDM_"))}
+    environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1",
+                    "TERM": "xterm"}  # fmt: skip
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    if terminal:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 25, 100, 0, 0))
+    command = [sys.executable, "-m", "whisperlite", "info", "tiny"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how Linux says that the other end of a terminal is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    table, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    assert b"n_audio_state" in table and b"%" not in table
+    if terminal:
+        text = shown.decode()
+        assert "100%" in text and "17.7M" in text and "\r" in text
+        assert "Traceback" not in text and "Warning" not in text
+    else:
+        assert shown == b""
 
 
 def test_the_list_of_models_and_the_cache(hub, ask, tmp_path):
@@ -245,8 +334,16 @@ def test_the_list_of_models_and_the_cache(hub, ask, tmp_path):
         command = [sys.executable, "-m", "whisperlite", "models", *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
+    def row_of(name):
+        return next(line for line in cli().stdout.splitlines() if line.startswith(f"{name} "))
+
+    assert row_of("tiny").count("MB") == 1  # its size as float16; nothing is cached
+    hub.cut["model.safetensors"] = 12_000_000
     ask("tiny")
-    row = next(line for line in cli().stdout.splitlines() if line.startswith("tiny "))
+    assert "in part" in row_of("tiny")
+    hub.cut.clear()
+    ask("tiny")
+    row = row_of("tiny")
     assert "MB" in row.split("MB", 1)[1] and "openai/whisper-tiny" in row and "in part" not in row
     assert cli("--free", "tiny").stdout.startswith("freed ")
     again = cli("--free", "tiny")

@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import socket
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable
@@ -142,11 +143,23 @@ def _download(repo: str, wanted: str | None, options: HubOptions) -> Path:
                     token=token,
                     cache_dir=options.cache_dir,
                     allow_patterns=[_literal(file) for file in files],
+                    tqdm_class=_bar(shown=files is choice.weights and sys.stderr.isatty()),
                 )
             )
     if missing := [file for file in choice.weights if not (folder / file).is_file()]:
         raise CheckpointError(f"{repo} was not fetched whole: {missing[0]} is missing; try again.")
     return folder / choice.weights[0] if choice.is_file else folder
+
+
+def _bar(shown: bool) -> Any:
+    """The library's progress bar, or one that stays silent; some of its bars write to files and pipes too."""
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **(options if shown else {**options, "disable": True}))
+
+    return Bar
 
 
 def _reach() -> None:
