@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bounded import bounded, file_bytes
 from fixtures import tiny_models as tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -324,7 +325,7 @@ def test_any_truncation_is_refused(tmp_path, whole_files, name):
     whole = whole_files[name]
     for size in [*range(0, 300, 7), *range(300, len(whole), 977), len(whole) - 1]:
         (tmp_path / name).write_bytes(whole[:size])
-        with pytest.raises(CheckpointError):
+        with bounded(file_bytes(tmp_path)), pytest.raises(CheckpointError):
             open_checkpoint(tmp_path / name)
 
 
@@ -347,7 +348,7 @@ def test_any_mutation_is_refused_with_our_error(tmp_path, whole_files, name, dat
         at = data.draw(where | st.integers(0, 400) | st.integers(len(content) - 3000, len(content) - 1))
         content[at] = data.draw(st.integers(0, 255))
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError):
+    with bounded(file_bytes(tmp_path)), pytest.raises(CheckpointError):
         open_checkpoint(tmp_path / name)
 
 
@@ -363,5 +364,5 @@ def test_any_safetensors_header_is_refused_with_our_error(tmp_path, header):
     text = (header if isinstance(header, str) else json.dumps(header)).encode()
     text = text if text.startswith(b"{") else b'{"a": ' + text + b"}"
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(64))
-    with pytest.raises(CheckpointError):
+    with bounded(file_bytes(tmp_path)), pytest.raises(CheckpointError):
         open_checkpoint(tmp_path)

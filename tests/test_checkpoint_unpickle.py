@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bounded import bounded
 from fixtures import tiny_models as tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from whisperlite.checkpoint import unpickle as room
 from whisperlite.checkpoint.unpickle import TensorRecord, unpickle
 from whisperlite.errors import CheckpointError
 
+PER_BYTE = 200  # one byte can be an empty dict on the stack and in the memo
 VALID = tiny.pt_pickle({name: array for name, array in tiny.tensors().items() if array.size < 1000})
 
 
@@ -158,6 +160,18 @@ def test_size_is_bounded(monkeypatch):
         unpickle(b"N0" * 1000, "x.pt")
 
 
+@pytest.mark.parametrize("piece", [b"]", b"}", b"(", b"]q\0h\0h\0", b"\x8c\x00", b"]\x94", b"))\x86\x94"])
+def test_memory_grows_with_the_pickle_and_no_faster(piece):
+    data = b"\x80\x02" + piece * 20_000 + b"."
+    survives(data)
+
+
+def test_lists_within_themselves_do_not_multiply():
+    """What blows up a reader that copies: each list holds the one before ten times."""
+    layers = b"]q\0" + b"".join(b"](" + b"h\0" * 10 + b"eq\0" for _ in range(200))
+    survives(b"\x80\x02" + layers + b".")
+
+
 def test_depth_needs_no_recursion():
     deep = unpickle(b"\x80\x02)" + b"\x85" * 100_000 + b".", "x.pt")
     assert len(deep) == 1
@@ -172,10 +186,11 @@ def test_every_truncation_is_refused():
 
 
 def survives(data: bytes) -> None:
-    try:
-        unpickle(data, "x.pt")
-    except CheckpointError as error:
-        assert len(str(error)) < 400
+    with bounded(len(data), PER_BYTE):
+        try:
+            unpickle(data, "x.pt")
+        except CheckpointError as error:
+            assert len(str(error)) < 400
 
 
 @given(st.binary(max_size=200))

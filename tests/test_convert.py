@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bounded import bounded
 from fixtures import tiny_models as tiny
 
 from whisperlite.checkpoint import open_checkpoint, resolve
@@ -163,6 +165,33 @@ def test_refusals(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be written"):
         convert(pt, tmp_path / "no" / "where", "hf")
     assert listing(tmp_path) == ["mine", "model.pt"]
+
+
+@pytest.mark.parametrize("format", ["ggml", "hf"])
+def test_a_damaged_source_leaves_a_whole_target_or_none(tmp_path, format):
+    """Bytes changed anywhere in a ggml file: a CheckpointError and no target, or a target that opens."""
+    source = convert(
+        tiny.write_pt(tmp_path / "model.pt", tiny.tensors("float16")), tmp_path / "s.bin", "ggml", "f16", companions
+    )
+    whole, target = source.read_bytes(), tmp_path / "target"
+    rng = np.random.default_rng(0)
+    n_made = 0
+    for _ in range(40):
+        content = bytearray(whole)
+        near = int(rng.choice([200, 2000, len(whole)]))
+        for at in rng.integers(0, near - 4, 3):
+            content[at : at + 4] = int(rng.choice([0, 1, 255, 1 << 16, (1 << 32) - 1])).to_bytes(4, "little")
+        source.write_bytes(content)
+        try:
+            with bounded(len(whole)):
+                convert(source, target, format, "f16", companions)
+            open_checkpoint(target).close()
+            n_made += 1
+            target.unlink() if target.is_file() else shutil.rmtree(target)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+        assert listing(tmp_path) == ["model.pt", "s.bin"]
+    assert 0 < n_made < 40
 
 
 class Interrupted(Exception):
