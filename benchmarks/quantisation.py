@@ -1,7 +1,7 @@
-"""Quantised models: time, memory and words wrong by type; a true-size model beside whisper.cpp.
+"""Quantised models: time, memory and words wrong by type; what k-quants lose; a true-size model beside whisper.cpp.
 
-In: recordings with reference texts, an interpreter that has pywhispercpp. Out: ``docs/quantisation.md``.
-Knows nothing of: how blocks are stored or computed with.
+In: recordings with reference texts, an interpreter that has pywhispercpp and ctranslate2 with transformers.
+Out: ``docs/quantisation.md``. Knows nothing of: how blocks are stored or computed with.
 
     python -m benchmarks.quantisation --peer /path/to/python --out docs/quantisation.md
 
@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDINGS = ROOT.parent / "shared" / "audio"
+CT2_TYPES = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
+LOSS_SIZE, LOSS_TOKENS = "base", 64
 SIZE, KIND, N_STEPS = "small", "q5_0", 220
 PEAK_FACTOR, INTERPRETER_MB, LOAD_SECONDS = 1.25, 120, 1.0
 FEATURES = ("sse3", "avx", "f16c", "avx2", "fma", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_fp16",
@@ -130,7 +133,61 @@ def whisper_cpp(model: str, compute_type: str) -> dict[str, Any]:
     return {"load": load, "load_cpu": load_cpu, "total": time.perf_counter() - started, "peak_mb": peak_mb()}
 
 
+def write_ctranslate2(model: str, kind: str) -> dict[str, Any]:
+    """Convert an HF folder with CTranslate2's own converter; the target is a folder beside it."""
+    import contextlib
+
+    from ctranslate2.converters import TransformersConverter
+
+    target = Path(model).with_name(f"ct2-{kind}")
+    with contextlib.redirect_stdout(sys.stderr):
+        TransformersConverter(model).convert(str(target), quantization=kind, force=True)
+    return {"path": str(target)}
+
+
+def write_pt(model: str, kind: str) -> dict[str, Any]:
+    """Write an HF folder as openai-whisper's checkpoint, with torch."""
+    import torch
+
+    from benchmarks.peers.names import openai_weights
+
+    config = json.loads((Path(model) / "config.json").read_text())
+    dims = {
+        "n_mels": config["num_mel_bins"], "n_audio_ctx": config["max_source_positions"],
+        "n_audio_state": config["d_model"], "n_audio_head": config["encoder_attention_heads"],
+        "n_audio_layer": config["encoder_layers"], "n_vocab": config["vocab_size"],
+        "n_text_ctx": config["max_target_positions"], "n_text_state": config["d_model"],
+        "n_text_head": config["decoder_attention_heads"], "n_text_layer": config["decoder_layers"],
+    }  # fmt: skip
+    state = {name: torch.from_numpy(value.astype(kind)) for name, value in openai_weights(Path(model)).items()}
+    target = Path(model).with_name(f"model-{kind}.pt")
+    torch.save({"dims": dims, "model_state_dict": state}, target)
+    return {"path": str(target)}
+
+
+def compute_outputs(model: str, compute_type: str) -> dict[str, Any]:
+    """Encoder output and logits of the demo recording, in a file beside the model."""
+    from whisperlite import demo_audio
+    from whisperlite.audio import log_mel_spectrogram
+    from whisperlite.checkpoint import open_checkpoint
+    from whisperlite.model import Whisper
+
+    whisper = Whisper(open_checkpoint(model), compute_type=compute_type)
+    mel = log_mel_spectrogram(demo_audio(), whisper.dims.n_mels, padding=480000)[None, :, :3000]
+    features = whisper.encode(mel)
+    tokens = [50258, 50259, 50359, 50363, *range(1000, 1000 + LOSS_TOKENS - 4)]
+    logits = whisper.prefill(
+        [tokens], whisper.new_cache(1), whisper.cross_kv(features), logits_at=tuple(range(LOSS_TOKENS))
+    )
+    target = Path(model).with_name(f"outputs-{Path(model).name}-{compute_type}.npz")
+    np.savez(target, features=features, logits=logits)
+    return {"path": str(target), "weights_mb": whisper.n_bytes / 1e6}
+
+
 WORKERS: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "ctranslate2": write_ctranslate2,
+    "pt": write_pt,
+    "outputs": compute_outputs,
     "transcribe": transcribe_recordings,
     "ours": load_and_decode,
     "whisper.cpp": whisper_cpp,
@@ -169,7 +226,7 @@ def machine() -> str:
     return f"{info.get('model name', platform.machine())}, {os.cpu_count()} CPUs; {sets or 'features unknown'}"
 
 
-def types_table(folder: Path) -> list[str]:
+def types_table(folder: Path, peer: str | None) -> list[str]:
     """Rows by format and type, of nano."""
     from whisperlite.checkpoint import resolve
     from whisperlite.checkpoint.convert import convert
@@ -187,6 +244,12 @@ def types_table(folder: Path) -> list[str]:
         except WhisperliteError as error:  # rows too short for its blocks
             print(f"{kind}: {error}", file=sys.stderr)
     models.append(("ggml q8_0, float32", folder / "ggml-nano-q8_0.bin", "float32"))
+    if peer:
+        copied = Path(shutil.copytree(source, folder / "nano"))
+        for kind in ("float32", "float16"):
+            models.append((f".pt {kind}", Path(ask("pt", copied, kind, peer)["path"]), "default"))
+        for kind in CT2_TYPES:
+            models.append((f"CTranslate2 {kind}", Path(ask("ctranslate2", copied, kind, peer)["path"]), "default"))
     references = json.loads((RECORDINGS / "refs.json").read_text())
     wanted = {
         name: words_of(" ".join(segment["text"] for segment in reference["segments"]))
@@ -205,13 +268,54 @@ def types_table(folder: Path) -> list[str]:
         exact = exact or texts
         wrong = sum(word_errors(wanted[name], words_of(text)) for name, text in texts.items())
         same = sum(text == exact[name] for name, text in texts.items())
-        files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+        files = [path] if path.is_file() else [*path.glob("*.safetensors"), *path.glob("model.bin")]
         size = sum(file.stat().st_size for file in files) / 1e6
         lines.append(
             f"| {label} | {size:.1f} | {answer['weights_mb']:.1f} | {answer['peak_mb']:.0f} | "
             f"{answer['seconds']:.2f} | {wrong} ({100 * wrong / n_words:.1f} %) | {same} of {len(texts)} |"
         )
         print(lines[-1], file=sys.stderr)
+    return lines
+
+
+def loss_table(folder: Path) -> list[str]:
+    """Rows by type, of a random model of true size: how far its numbers are from float32's."""
+    from benchmarks.random_models import cached_random_model
+    from whisperlite.checkpoint.convert import convert
+    from whisperlite.conversion import companions
+    from whisperlite.quant import FORMATS
+
+    lines = [
+        f"| {LOSS_SIZE} as | file MB | weights MB | relative error: encoder | logits | same token |",
+        "|---|---|---|---|---|---|",
+    ]
+    source = cached_random_model(LOSS_SIZE)
+    exact: dict[str, np.ndarray] = {}
+    plain = convert(source, folder / f"ggml-{LOSS_SIZE}-f32.bin", "ggml", "f32", companions)
+    runs = [
+        ("f32", "float32"),
+        ("f32", "bfloat16"),
+        ("f32", "int8"),
+        *((kind, "default") for kind in list(FORMATS)[1:]),
+    ]
+    for kind, compute_type in runs:
+        path = folder / f"ggml-{LOSS_SIZE}-{kind}.bin"
+        if path != plain:
+            convert(source, path, "ggml", kind, companions)
+        answer = ask("outputs", path, compute_type)
+        with np.load(answer["path"]) as found:
+            outputs = {name: found[name] for name in ("features", "logits")}
+        exact = exact or outputs
+        errors = [np.linalg.norm(outputs[name] - exact[name]) / np.linalg.norm(exact[name]) for name in outputs]
+        same = np.mean(outputs["logits"].argmax(-1) == exact["logits"].argmax(-1))
+        label = f"ggml {kind}" + (f", {compute_type}" if compute_type != "default" else "")
+        lines.append(
+            f"| {label} | {path.stat().st_size / 1e6:.0f} | {answer['weights_mb']:.0f} | {errors[0]:.2g} | "
+            f"{errors[1]:.2g} | {100 * same:.0f} % |"
+        )
+        print(lines[-1], file=sys.stderr)
+        if path != plain:
+            path.unlink()
     return lines
 
 
@@ -262,9 +366,24 @@ Written by `python -m benchmarks.quantisation`. Machine: {machine}.
 
 All recordings of the test set that have a reference, greedily at temperature 0, after one to warm up; each row in a
 process of its own. Peak RSS holds the interpreter, Numba and the audio too. nano is tiny, so it shows what a type
-costs in words rather than in memory; its rows of 128 columns do not fill the blocks of 256 of k-quants.
+costs in words rather than in memory. CTranslate2's folders are written by its own converter, `.pt` files by torch.
 
 {types}
+
+## k-quants
+
+Blocks of q2_k .. q6_k hold 256 columns of one row. Rows of nano have 128 and those of tiny 384, so neither can be
+written in them; base (512), small (768), medium (1024) and large (1280) can. `whisperlite quantize` refuses such
+a model with the reason. whisper.cpp's `quantize` does not: it writes blocks that run on over the ends of rows and
+says nothing, and whisper.cpp then stops at an assertion when it loads that file (seen with its `whisper-cli`,
+built for release). whisperlite names the tensor and says what to do when it is given such a file.
+
+What a type loses is therefore shown on random weights of the size of `{loss_size}`: the encoder's output on the
+demo recording, and the logits of {loss_tokens} given tokens on top of that, against float32: the norm of the
+difference over the norm. Last, how often the most probable token is the same. Random weights say nothing of
+words; a trained model's logits are further apart, and change their order less.
+
+{losses}
 
 ## Against whisper.cpp, at true size
 
@@ -287,10 +406,12 @@ def main() -> None:
         print(json.dumps(WORKERS[name](model, compute_type)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        sizes, types = size_table(Path(folder), arguments.peer), types_table(Path(folder))
+        sizes = size_table(Path(folder), arguments.peer)
+        types, losses = types_table(Path(folder), arguments.peer), loss_table(Path(folder))
     text = TEXT.format(
-        machine=machine(), types="\n".join(types), sizes="\n".join(sizes), n_steps=N_STEPS, size=SIZE
-    )
+        machine=machine(), types="\n".join(types), losses="\n".join(losses), sizes="\n".join(sizes),
+        n_steps=N_STEPS, size=SIZE, loss_size=LOSS_SIZE, loss_tokens=LOSS_TOKENS,
+    )  # fmt: skip
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")
     else:

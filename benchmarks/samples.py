@@ -85,8 +85,10 @@ def rows_of(series: Iterable[Series]) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as a JSON list."""
-    path.write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
+    """Write rows as a JSON list, whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
+    beside.replace(path)
 
 
 def read_rows(path: Path) -> list[Row]:

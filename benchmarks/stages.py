@@ -15,9 +15,10 @@ from benchmarks.machine import describe, features
 from benchmarks.models import model_folder, model_name
 from benchmarks.peaks import Peaks, measure_peaks
 from benchmarks.peers import OURS, ROSTER, STAGES
+from benchmarks.peers_command import watcher
 from benchmarks.samples import Row, rows_of, write_rows
 from benchmarks.side_by_side import RETRIES, Plan, configurations_of, run_side_by_side
-from benchmarks.tables import format_table, left_out_text, number, progress, spread
+from benchmarks.tables import format_table, left_out_text, number, spread
 
 MEANING = {
     "load": "open and pack a model, kernels cached",
@@ -32,6 +33,7 @@ MEANING = {
     "window": "mel to tokens, greedy",
     "window_beam5": "mel to tokens, five beams",
     "batch8": "eight windows together, each",
+    "total": "load the model, and one window",
     "rss_mb": "peak memory of a window, MB",
 }
 
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, default=32)
     add("--keep-dirty", action="store_true", help="keep samples during which others used the CPUs")
     add("--no-profile", action="store_true", help="without the table of ops")
-    add("--json", type=Path, metavar="FILE", help="write the rows as a JSON list")
+    add("--json", type=Path, metavar="FILE", help="write the rows as a JSON list, after every stage")
     add("--history", type=Path, nargs="?", const=history.DEFAULT, metavar="FILE", help="append the run to FILE")
 
 
@@ -61,8 +63,7 @@ def run(options: argparse.Namespace) -> int:
         n_steps=options.steps,
         dirty_retries=0 if options.keep_dirty else RETRIES,
     )
-    outcome = run_side_by_side(plan, progress)
-    progress("")
+    outcome = run_side_by_side(plan, watcher(options.json))
     rows = rows_of(outcome.series)
     print(describe(features()))
     print(stage_table(rows))
@@ -98,7 +99,7 @@ def stage_table(rows: Sequence[Row]) -> str:
 
 def real_time_factor(row: Row) -> str:
     """Time taken over time heard; below 1 is faster than speech."""
-    whole = ("window", "window_beam5", "batch8")
+    whole = ("window", "window_beam5", "batch8", "total")
     return f"{row.median_ms / 30000:.4f}" if row.stage in whole else ""
 
 

@@ -145,3 +145,9 @@ def progress(text: str) -> None:
     """What is going on, on one line of a terminal; silent elsewhere."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def finished(text: str) -> None:
+    """What is done, on a line that stays."""
+    progress("")
+    print(text, file=sys.stderr, flush=True)

@@ -167,6 +167,118 @@ def test_captured_print_of_whisper_cpp():
         captured.captured_rows("nothing", "tiny", "f16")
 
 
+CLI = """
+whisper_print_timings:     load time =   100.00 ms
+whisper_print_timings:      mel time =     8.00 ms
+whisper_print_timings:   sample time =    40.00 ms /   200 runs (     0.20 ms per run)
+whisper_print_timings:   encode time =   400.00 ms /     1 runs (   400.00 ms per run)
+whisper_print_timings:   decode time =  1000.00 ms /   200 runs (     5.00 ms per run)
+whisper_print_timings:   batchd time =  2000.00 ms /  1000 runs (     2.00 ms per run)
+whisper_print_timings:   prompt time =     6.00 ms /     4 runs (     1.50 ms per run)
+whisper_print_timings:    total time =  9999.00 ms
+"""
+
+
+def test_whisper_cli_is_run_twice_and_put_together(tmp_path):
+    program = tmp_path / "whisper-cli"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ncat {tmp_path}/print >&2\n')
+    program.chmod(0o755)
+    (tmp_path / "print").write_text(CLI)
+    series = captured.cli_series(program, tmp_path / "m.bin", "tiny", "f16", 2, 3, n_tokens=10)
+    found = {one.stage: one.samples for one in series}
+    assert found["window"] == pytest.approx([8 + 400 + 6 + 10 * 5.2] * 3)
+    assert found["total"] == pytest.approx([100 + 8 + 400 + 6 + 10 * 5.2] * 3)
+    assert found["window_beam5"] == pytest.approx([8 + 400 + 6 + 10 * 5 * 2.2] * 3)
+    assert found["beam5"] == [10.0] * 3 and found["decode"] == [5.0] * 3 and found["mel"] == [8.0] * 3
+    assert set(found) <= set(STAGES) and series[0].compute_type == "f16 (cli)"
+    greedy, beam = (tmp_path / "calls").read_text().splitlines()[:2]
+    assert "-bs 1 " in greedy and "-bs 5 " in beam and greedy.startswith(f"-m {tmp_path}/m.bin -t 2 -f ")
+    (tmp_path / "print").write_text("nothing of use")
+    with pytest.raises(ValueError, match="no timings were printed: nothing of use"):
+        captured.cli_series(program, tmp_path / "m.bin", "tiny", "f16", 2, 1, n_tokens=10)
+
+
+class Slow:
+    """A worker whose answers are made up, beside a busy machine."""
+
+    def __init__(self, foreign: float):
+        self.requests, self.pid, self.ended, self.foreign = [], 0, False, foreign
+
+    def ask(self, request):
+        self.requests.append(request["do"])
+        return {"ms": 5.0}
+
+
+def a_run(monkeypatch, foreign: float, seconds: float, **plan):
+    """Samples of three rounds, each try of ``seconds`` by a clock of ours."""
+    now = [0.0]
+
+    class Foreign:
+        def __init__(self, pids):
+            pass
+
+        def seconds(self):
+            return foreign
+
+    def clock():
+        now[0] += seconds
+        return now[0]
+
+    monkeypatch.setattr(side_by_side, "ForeignTime", Foreign)
+    monkeypatch.setattr(side_by_side.time, "perf_counter", clock)
+    monkeypatch.setattr(side_by_side.time, "sleep", lambda seconds: None)
+    one = side_by_side._Open(side_by_side.Configuration("whisper.cpp", "f16", ""), Slow(foreign), {}, ["window"])
+    outcome = side_by_side.Outcome()
+    plan = side_by_side.Plan([one.configuration], ["tiny"], **plan)
+    side_by_side._run_stage(plan, "tiny", "window", [one], outcome, side_by_side.Watch())
+    return outcome.series[0], one.worker.requests
+
+
+def test_a_disturbed_sample_is_taken_again_for_a_bounded_time(monkeypatch):
+    series, requests = a_run(monkeypatch, 1.0, 0.02)
+    assert series.samples == [None] * 3 and series.dirty == 12
+    assert requests == ["warm", *["stage"] * 12]
+    series, requests = a_run(monkeypatch, 99.0, 8.0, stage_seconds=1000)
+    assert series.samples == [None] * 3 and requests == ["warm", *["stage"] * 4]  # one more try, then none
+    series, requests = a_run(monkeypatch, 99.0, 8.0, stage_seconds=1000, dirty_retries=0)
+    assert series.samples == [5.0] * 3 and series.dirty == 3
+    series, _ = a_run(monkeypatch, 0.0, 0.02)
+    assert series.samples == [5.0] * 3 and series.dirty == 0
+
+
+def test_an_engine_that_is_slow_gets_fewer_rounds_and_at_least_one(monkeypatch):
+    series, requests = a_run(monkeypatch, 0.0, 12.0)
+    assert series.samples == [5.0] and requests == ["warm", "stage"]
+    series, _ = a_run(monkeypatch, 0.0, 6.0)
+    assert series.samples == [5.0, 5.0]
+
+
+def test_an_interrupted_run_keeps_the_rows_of_finished_stages(monkeypatch, tmp_path, capsys):
+    """Killed in its third stage: the file has two."""
+    from benchmarks import peers_command
+
+    path, stages = tmp_path / "rows.json", []
+    measure = side_by_side._run_stage
+
+    def killed(plan, model, stage, *rest):
+        stages.append(stage)
+        if len(stages) == 3:
+            raise MemoryError
+        return measure(plan, model, stage, *rest)
+
+    monkeypatch.setattr(side_by_side, "_run_stage", killed)
+    arguments = ["peers", "--sizes", "nano", "--engines", "whisperlite:default", "--repeats", "1", "--stages",
+                 "mel,encode,decode", "--steps", "4", "--keep-dirty", "--json", str(path)]  # fmt: skip
+    with pytest.raises(MemoryError):
+        main(arguments)
+    assert [row.stage for row in read_rows(path)] == ["mel", "encode"]
+    assert list(tmp_path.iterdir()) == [path]
+    said = capsys.readouterr().err
+    assert "nano: whisperlite default ready after " in said
+    assert "nano: encode of 1 engines, 1 samples in " in said
+    assert peers_command.watcher(None).done("text", side_by_side.Outcome()) is None
+
+
 def test_whisper_bench_that_dies_says_so(tmp_path):
     program = tmp_path / "whisper-bench"
     program.write_text("#!/bin/sh\necho unknown model\nexit 3\n")
@@ -190,10 +302,15 @@ def test_compare_catches_a_slowed_kernel(tmp_path, capsys):
         while time.perf_counter() < stop:
             pass
 
-    write_rows(tmp_path / "before.json", [measured(call)])
-    write_rows(tmp_path / "after.json", [measured(slowed)])
-    assert main(["compare", str(tmp_path / "before.json"), str(tmp_path / "after.json"), "--threshold", "0.5"]) == 1
-    assert "slower" in capsys.readouterr().out
+    compare = ["compare", str(tmp_path / "before.json"), str(tmp_path / "after.json"), "--threshold", "0.5"]
+    for _ in range(10):  # where others use the machine the spreads may touch, and compare is rightly unsure
+        write_rows(tmp_path / "before.json", [measured(call)])
+        write_rows(tmp_path / "after.json", [measured(slowed)])
+        code = main(compare)
+        text = capsys.readouterr().out
+        if "unsure" not in text:
+            break
+    assert code == 1 and "slower" in text
     assert main(["compare", str(tmp_path / "before.json"), str(tmp_path / "before.json")]) == 0
 
 

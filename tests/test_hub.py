@@ -149,7 +149,7 @@ def test_offline(hub, ask, way):
 
 
 def whole(path) -> None:
-    """The weights in this folder are those of the hub, byte for byte, and nothing unfinished is left beside them."""
+    """The weights in this folder are those of the hub, to the byte, and nothing unfinished is beside them."""
     assert (Path(path) / "model.safetensors").read_bytes() == NANO["model.safetensors"]
     blobs = Path(path).parents[1] / "blobs"
     assert blobs.is_dir() and not list(blobs.glob("*.incomplete"))

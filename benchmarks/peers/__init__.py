@@ -19,7 +19,9 @@ ROSTER: dict[str, tuple[str, tuple[str, ...]]] = {
     "onnxruntime": ("onnx_encoder", ("float32", "int8")),
 }
 OURS = "whisperlite"
+# Engines whose ``prepare`` has something to do: convert the model, or compile kernels, in a process of its own.
+PREPARED = frozenset({OURS, "faster-whisper", "openvino", "openvino-genai", "onnxruntime"})
 STAGES = (
     "load", "mel", "encode", "cross", "first_token", "prompt", "decode", "sample", "beam5",
-    "window", "window_beam5", "batch8", "rss_mb",
+    "window", "window_beam5", "batch8", "total", "rss_mb",
 )  # fmt: skip

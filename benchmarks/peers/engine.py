@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 PROMPT_TOKENS = 224
 BEAM_SIZE, BATCH_SIZE = 5, 8
+WARM_TOKENS, WARM_STEPS = 4, 2
 SHORT_MS = 60.0  # a shorter call is repeated until a sample lasts this long
 
 
@@ -107,6 +108,15 @@ class Engine:
     def units(self, stage: str) -> int:
         return {"decode": self.job.n_steps, "sample": self.job.n_steps, "beam5": self.job.n_steps,
                 "batch8": BATCH_SIZE}.get(stage, 1)  # fmt: skip
+
+    def warm(self, stage: str) -> None:
+        """Run a stage once with few tokens, not timed: kernels get compiled, memory touched, features kept."""
+        job = self.job
+        self.job = replace(job, n_tokens=min(WARM_TOKENS, job.n_tokens), n_steps=min(WARM_STEPS, job.n_steps))
+        try:
+            getattr(self, stage)()
+        finally:
+            self.job = job
 
     def measure(self, stage: str) -> float:
         """Milliseconds of one unit of a stage: one sample."""

@@ -1,6 +1,7 @@
 """One engine in a process of its own, asked line by line.
 
-In: JSON lines on stdin: ``load``, ``stage``, ``quit``. Out: one JSON line for each on stdout.
+In: JSON lines on stdin: ``load``, ``warm``, ``stage``, ``total``, ``rss``, ``quit``. Out: a JSON line for each on
+stdout.
 Knows nothing of: statistics, other engines.
 
     python -m benchmarks.peers.worker faster-whisper            serve
@@ -79,6 +80,17 @@ class Server:
         if self.engine is None:
             raise LeftOut("no model is loaded")
         return {"ms": self.engine.measure(request["stage"])}
+
+    def do_warm(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self.engine is None:
+            raise LeftOut("no model is loaded")
+        self.engine.warm(request["stage"])
+        return {}
+
+    def do_total(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Load the model and do one window."""
+        answer = self.do_load(request)
+        return {"ms": answer["ms"] + self.do_stage({"stage": "window"})["ms"]}
 
     def do_rss(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"rss_mb": peak_rss_mb()}
