@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 COMMANDS = {
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     wanted = [arguments[0]] if arguments and arguments[0] in COMMANDS else list(COMMANDS)
     options = make_parser(wanted).parse_args(arguments)
+    _end_as_interrupted()
     try:
         return int(options.run(options) or 0)
     except (ValueError, OSError) as error:
@@ -50,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _end_as_interrupted() -> None:
+    """Have SIGTERM end a run as Ctrl-C does: engines that stand still are ended, what was measured is kept."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 if __name__ == "__main__":

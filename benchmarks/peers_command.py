@@ -167,7 +167,10 @@ def _captured(text: str):
 def _dirty(series: Sequence[Series]) -> str:
     n_dirty = sum(one.dirty for one in series)
     lost = sum(sample is None for one in series for sample in one.samples)
-    return f"{n_dirty} samples were disturbed by other processes; {lost} found no quiet moment" if n_dirty else ""
+    if not n_dirty:
+        return ""
+    hint = "; --keep-dirty keeps such samples" if lost else ""
+    return f"{n_dirty} samples were disturbed by other processes; {lost} found no quiet moment{hint}"
 
 
 def _words(text: str) -> list[str]:

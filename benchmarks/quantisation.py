@@ -223,7 +223,10 @@ def machine() -> str:
     sets = ", ".join(name for name in FEATURES if name in has)
     import os
 
-    return f"{info.get('model name', platform.machine())}, {os.cpu_count()} CPUs; {sets or 'features unknown'}"
+    load = f"; load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{info.get('model name', platform.machine())}, {os.cpu_count()} CPUs; {sets or 'features unknown'}{load}"
+    )
 
 
 def types_table(folder: Path, peer: str | None) -> list[str]:

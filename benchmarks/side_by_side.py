@@ -18,7 +18,7 @@ from benchmarks.processes import Worker, WorkerError, job_fields, prepare
 from benchmarks.samples import Series
 
 RETRIES = 3  # more tries for a sample that others disturbed,
-RETRY_SECONDS = 3.0  # while those of a stage of an engine have taken less than this together
+RETRY_SECONDS = 1.0  # while those of a stage of an engine have taken less than this together
 STAGE_SECONDS = 10.0  # an engine that has taken this long with a stage is not asked for another round of it
 MAX_FOREIGN_SHARE, MIN_FOREIGN_SECONDS = 0.1, 0.03  # of one CPU; /proc counts in ticks of 0.01 s
 WITH_LOAD = ("load", "total")  # stages that load the model anew
@@ -181,7 +181,8 @@ def _run_stage(plan: Plan, model: str, stage: str, opened: list[_Open], outcome:
     series = [run.series for run in runs.values() if run.series.samples]
     outcome.series += series
     n_kept = sum(sample is not None for one in series for sample in one.samples)
-    return f"{len(series)} engines, {n_kept} samples"
+    n_lost = sum(sample is None for one in series for sample in one.samples)
+    return f"{len(series)} engines, {n_kept} samples" + (f" and {n_lost} disturbed" if n_lost else "")
 
 
 class _Run:
