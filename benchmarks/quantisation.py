@@ -229,8 +229,8 @@ def machine() -> str:
     )
 
 
-def types_table(folder: Path, peer: str | None) -> list[str]:
-    """Rows by format and type, of nano."""
+def types_table(folder: Path, peer: str | None, rows: str) -> list[str]:
+    """Rows of nano: the first, which the others are compared with, and those whose name the pattern fits."""
     from whisperlite.checkpoint import resolve
     from whisperlite.checkpoint.convert import convert
     from whisperlite.conversion import companions
@@ -265,7 +265,7 @@ def types_table(folder: Path, peer: str | None) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     exact: dict[str, str] = {}
-    for label, path, compute_type in models:
+    for label, path, compute_type in models[:1] + [model for model in models[1:] if re.search(rows, model[0])]:
         answer = ask("transcribe", path, compute_type)
         texts = answer["texts"]
         exact = exact or texts
@@ -357,22 +357,26 @@ def _timings(answer: dict[str, Any]) -> str:
     )
 
 
-TEXT = """\
+HEAD = """\
 # Quantised models
 
 Quantised weights stay in their blocks: a model takes about the memory of its file, and a decode step reads 4, 5 or
 8 bits a weight. `whisperlite quantize SOURCE TARGET --type q5_0` makes one; its blocks are byte for byte ggml's.
 
 Written by `python -m benchmarks.quantisation`. Machine: {machine}.
+"""
 
+TYPES = """\
 ## By type
 
 All recordings of the test set that have a reference, greedily at temperature 0, after one to warm up; each row in a
 process of its own. Peak RSS holds the interpreter, Numba and the audio too. nano is tiny, so it shows what a type
 costs in words rather than in memory. CTranslate2's folders are written by its own converter, `.pt` files by torch.
 
-{types}
+{table}
+"""
 
+LOSSES = """\
 ## k-quants
 
 Blocks of q2_k .. q6_k hold 256 columns of one row. Rows of nano have 128 and those of tiny 384, so neither can be
@@ -386,16 +390,20 @@ demo recording, and the logits of {loss_tokens} given tokens on top of that, aga
 difference over the norm. Last, how often the most probable token is the same. Random weights say nothing of
 words; a trained model's logits are further apart, and change their order less.
 
-{losses}
+{table}
+"""
 
+SIZES = """\
 ## Against whisper.cpp, at true size
 
 One window of 30 s and {n_steps} tokens after it, random weights of the size of `{size}`; each engine in a process
 of its own, one after the other. Load is from the file to a model that is ready, without Numba's own import; ours is
 the best of three.
 
-{sizes}
+{table}
 """
+PARTS = {"types": TYPES, "losses": LOSSES, "sizes": SIZES}
+FIGURES = {"n_steps": N_STEPS, "size": SIZE, "loss_size": LOSS_SIZE, "loss_tokens": LOSS_TOKENS}
 
 
 def main() -> None:
@@ -403,18 +411,27 @@ def main() -> None:
     parser.add_argument("--worker", nargs=3, metavar=("NAME", "MODEL", "TYPE"), help=argparse.SUPPRESS)
     parser.add_argument("--peer", help="interpreter that has pywhispercpp")
     parser.add_argument("--out", type=Path, help="file to write; standard output when not given")
+    parser.add_argument("--parts", default=",".join(PARTS), help="sections to measure; default %(default)s")
+    parser.add_argument("--rows", default="", metavar="REGEX", help="rows of the table by type; default all")
     arguments = parser.parse_args()
     if arguments.worker:
         name, model, compute_type = arguments.worker
         print(json.dumps(WORKERS[name](model, compute_type)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        sizes = size_table(Path(folder), arguments.peer)
-        types, losses = types_table(Path(folder), arguments.peer), loss_table(Path(folder))
-    text = TEXT.format(
-        machine=machine(), types="\n".join(types), losses="\n".join(losses), sizes="\n".join(sizes),
-        n_steps=N_STEPS, size=SIZE, loss_size=LOSS_SIZE, loss_tokens=LOSS_TOKENS,
-    )  # fmt: skip
+    parts = arguments.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--parts {min(unknown)}: give some of {', '.join(PARTS)}")
+    texts = [HEAD.format(machine=machine())]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tables = {
+            "types": lambda: types_table(folder, arguments.peer, arguments.rows),
+            "losses": lambda: loss_table(folder),
+            "sizes": lambda: size_table(folder, arguments.peer),
+        }
+        for part in parts:
+            texts.append(PARTS[part].format(table="\n".join(tables[part]()), **FIGURES))
+    text = "\n".join(texts)
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")
     else:
