@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from doc_blocks import (
@@ -21,7 +22,11 @@ from doc_blocks import (
     same_output,
 )
 
+from whisperlite.checkpoint import PUBLISHED
+from whisperlite.checkpoint.names import expected_shapes
 from whisperlite.checkpoint.resolve import ASSETS
+from whisperlite.checkpoint.write_ggml import stored_kind
+from whisperlite.inspection import memory_needed, stored_bytes
 from whisperlite.transcribe.options import OPTION_NAMES
 
 DOCS = REPOSITORY / "docs"
@@ -107,6 +112,25 @@ def test_every_option_has_a_row():
     rows = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "options.md").read_text(), re.MULTILINE))
     assert set(OPTION_NAMES) - {"max_new_tokens"} <= rows
     assert "`max_new_tokens`" in (DOCS / "options.md").read_text()
+
+
+def test_memory_by_type_is_that_of_the_models_sizes():
+    """The table of docs/small_machines.md."""
+    rows = re.findall(r"^\| ([\w.-]+) \|((?: \d+ / \d+ \|){4})$", (DOCS / "small_machines.md").read_text(), re.M)
+    assert len(rows) == 6
+    for name, cells in rows:
+        dims = PUBLISHED[name].dims
+        shapes = expected_shapes(dims)
+        for kind, cell in zip(("f16", "q8_0", "q5_0", "q4_0"), cells.strip(" |").split("|"), strict=True):
+            stored = {key: stored_kind(key, shape, kind) for key, shape in shapes.items()}
+            dtypes = {key: {"f16": "float16", "f32": "float32"}.get(value, value) for key, value in stored.items()}
+            model = SimpleNamespace(dims=dims, names=lambda dtypes=dtypes: list(dtypes), dtype=dtypes.__getitem__)
+            n_bytes = sum(stored_bytes(dtypes[key], shape) for key, shape in shapes.items())
+            file_mb, memory_mb = map(int, cell.split("/"))
+            assert file_mb == round(n_bytes / 1e6), f"{name} {kind}"
+            if name in ("tiny", "base"):  # planning a large model takes seconds
+                needed = memory_needed(model, "default").total  # type: ignore[arg-type]
+                assert abs(memory_mb - needed / 1e6) <= 0.02 * memory_mb, f"{name} {kind}"
 
 
 def test_relative_links_of_the_readme_lead_somewhere():
