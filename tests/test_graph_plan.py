@@ -164,7 +164,7 @@ def test_weight_in_a_block_format_has_no_strides() -> None:
 def test_attrs_are_integers() -> None:
     plan = make_plan(optimize(graph_models.encoder(1)), graph_models.SIZES)
     [attended] = [i for i, node in plan.graph if node.op == "attention_packed"]
-    assert plan.attrs(attended) == {"n_head": 3, "n_ctx": 37}
+    assert plan.attrs(attended) == {"n_head": 3, "n_ctx": 37, "dtype": "float32"}
 
 
 def test_plan_is_immutable() -> None:

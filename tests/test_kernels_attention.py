@@ -33,7 +33,7 @@ def pack(kernel, name, x, n_head):
 
 
 @pytest.mark.parametrize("n_head, head_size", [(1, 64), (2, 32), (3, 5), (2, 40)])
-@pytest.mark.parametrize("n_ctx", [1, 31, 32, 45, 100])
+@pytest.mark.parametrize("n_ctx", [1, 31, 32, 45, 100, 300])
 @pytest.mark.parametrize("n_new", [1, 2, 13])
 def test_attention_packed(n_head, head_size, n_ctx, n_new):
     rng = np.random.default_rng(n_ctx)
@@ -44,7 +44,7 @@ def test_attention_packed(n_head, head_size, n_ctx, n_new):
     keys, values = pack(packing.pack_keys_f32, "k", k, n_head), pack(packing.pack_values_f32, "v", v, n_head)
     query, offsets = rows(q), Guarded.of(audio_rows)
     out = Guarded((5, n_new, round_up(n_state, 32)))
-    n_scratch = attention.attention_scratch_bytes(n_ctx, head_size)
+    n_scratch = attention.attention_scratch_bytes(head_size)
     scratch = Guarded((n_scratch // 4,))
     attention.attention_packed_f32(
         q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_new=n_new,
@@ -68,7 +68,7 @@ def test_attention_packed_survives_large_scores():
     v = np.arange(40, dtype=np.float32)[None, :, None].repeat(64, 2)
     keys, values = pack(packing.pack_keys_f32, "k", k, 1), pack(packing.pack_values_f32, "v", v, 1)
     query, out = rows(q), Guarded((1, 1, 64))
-    n_scratch = attention.attention_scratch_bytes(40, 64)
+    n_scratch = attention.attention_scratch_bytes(64)
     scratch = Guarded((n_scratch // 4,))
     attention.attention_packed_f32(
         q=query.address, q_batch=0, ldq=256, n_new=1, audio_rows=0, n_audio=1, key_panels=keys.address,
@@ -87,7 +87,7 @@ def test_cross_scores_of_chosen_heads(given_rows):
     keys, query = pack(packing.pack_keys_f32, "k", k, 3), rows(q)
     offsets, heads = Guarded.of(np.array([0, 1, 3], np.int32)), Guarded.of(np.array([2, 0], np.int32))
     out = Guarded((3, 4, 2, 64))
-    n_scratch = attention.attention_scratch_bytes(45, 10)
+    n_scratch = attention.attention_scratch_bytes(10)
     scratch = Guarded((n_scratch // 4,))
     attention.cross_scores_f32(
         q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_batch=3, n_new=4,

@@ -17,7 +17,7 @@ from whisperlite.graph import make_plan
 from whisperlite.model.build import PARTS, graph_of
 from whisperlite.model.dtypes import KeptDtypes
 from whisperlite.quant import FORMATS, QUANTIZED
-from whisperlite.runtime.panels import PANEL
+from whisperlite.runtime.panels import PANEL, int8_chunk
 from whisperlite.runtime.weights import panel_shape
 from whisperlite.text import load_vocabulary
 
@@ -59,7 +59,7 @@ def memory_needed(checkpoint: Checkpoint, compute_type: str) -> Memory:
     weights: dict[Any, int] = {}
     caches, arena = 0, 0
     for part in PARTS:
-        graph = graph_of(part, dims, dtype_of=kept.weight, cross_dtype=kept.cross())
+        graph = graph_of(part, dims, kept=kept)
         plan = make_plan(graph, sizes)
         for _, node in graph:
             if node.op == "weight":
@@ -76,6 +76,9 @@ def _packed_bytes(shape: tuple[int, ...], dtype: str) -> int:
         axis = 0 if len(shape) > 1 else -1  # a matrix has panels of whole rows
         padded = prod(shape) // shape[axis] * (-(-shape[axis] // PANEL) * PANEL)
         return padded * _ITEM_BYTES[dtype]
+    if dtype == "int8":
+        n_in = prod(shape[1:])
+        return -(-shape[0] // PANEL) * PANEL * (n_in + 4 * n_in // int8_chunk(shape[1]))
     bits, size, zero = panel_shape(dtype)
     block_bytes = 2 * (1 if zero is not None else 2) + bits * size // 8
     return -(-shape[0] // PANEL) * PANEL * (shape[1] // size) * block_bytes

@@ -16,8 +16,9 @@ from whisperlite.graph.sizes import Expr, Size, evaluate
 
 FLOAT32 = "float32"
 INT32 = "int32"
+INT8 = "int8"
 QUANTISED_DTYPES = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
-WEIGHT_DTYPES = (FLOAT32, "float16", "bfloat16", "int8", *QUANTISED_DTYPES)
+WEIGHT_DTYPES = (FLOAT32, "float16", "bfloat16", INT8, *QUANTISED_DTYPES)
 DTYPES = (*WEIGHT_DTYPES, INT32)
 
 

@@ -142,7 +142,7 @@ def _size_of(op: Op, word: str, attrs: Attrs, dims: Dims) -> Size | None:
 
 
 def _expected(op: Op, slot: Slot, pattern: str, attrs: Attrs, dims: Dims) -> str:
-    dtype = " or ".join(slot.dtypes) if len(slot.dtypes) < 3 else "a weight dtype"
+    dtype = " or ".join(slot.dtypes) if len(slot.dtypes) < 4 else "a weight dtype"
     axes = []
     for word in pattern.split():
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from whisperlite.graph.facts import FLOAT32, INT32, WEIGHT_DTYPES, Fact, shape_text
+from whisperlite.graph.facts import FLOAT32, INT8, INT32, WEIGHT_DTYPES, Fact, shape_text
 from whisperlite.graph.sizes import Size, ceil_div
 
 Attrs: TypeAlias = Mapping[str, Any]
@@ -25,6 +25,7 @@ Check: TypeAlias = Callable[[Dims, Attrs, tuple[Fact, ...]], None]
 
 LEAVES = ("input", "weight")
 PANEL = 32
+VALUE_SPAN = 128  # positions of values in bytes that share a scale
 REQUIRED = object()
 
 
@@ -103,7 +104,7 @@ def _from_attr(name: str) -> Derive:
     return lambda dims, attrs: attrs[name]
 
 
-def _head_size(dims: Dims, attrs: Attrs) -> Size:
+def _head_size(dims: Dims, attrs: Attrs) -> int:
     width, n_head = dims["D"], attrs["n_head"]
     if not isinstance(width, int) or width % n_head:
         raise RefusalError("n_head", f"a divisor of D={width}", n_head)
@@ -171,10 +172,28 @@ def _check_linear(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> None:
 
 def _check_heads(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> None:
     heads, n_head = attrs["heads"], attrs["n_head"]
+    _check_panels(dims, attrs, facts)
     if not heads or any(not 0 <= head < n_head for head in heads):
         raise RefusalError("heads", f"one or more of 0..{n_head - 1}", heads)
     if len(facts) == 2:
         _check_audio_per_row(dims, attrs, facts)
+
+
+def _check_byte_heads(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> None:
+    _require_heads(dims, attrs)
+    if attrs["dtype"] == INT8 and _head_size(dims, attrs) % PANEL:
+        raise RefusalError("n_head", f"heads of a multiple of {PANEL} columns in bytes", attrs["n_head"])
+
+
+def _check_panels(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> None:
+    for fact in facts[1:]:
+        if fact.dtype != attrs["dtype"] and fact.dtype != INT32:
+            raise RefusalError("dtype", f"the panels' {fact.dtype}", attrs["dtype"])
+
+
+def _check_attention(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> None:
+    _check_panels(dims, attrs, facts)
+    _check_audio_per_row(dims, attrs, facts)
 
 
 def _check_audio_per_row(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> None:
@@ -184,16 +203,38 @@ def _check_audio_per_row(dims: Dims, attrs: Attrs, facts: tuple[Fact, ...]) -> N
 
 _N_HEAD = {"n_head": Attr("int", minimum=1)}
 _HEADS: Mapping[str, Derive] = {"H": _from_attr("n_head"), "K": _head_size}
+_PANEL_DTYPES = (FLOAT32, "float16", INT8)
+_PACK = {**_N_HEAD, "dtype": Attr("str", FLOAT32, choices=_PANEL_DTYPES)}
+
+
+def _keys_pattern(attrs: Attrs) -> str:
+    return f"A H panels {'byte_keys' if attrs['dtype'] == INT8 else 'K'} {PANEL}"
+
+
+def _values_pattern(attrs: Attrs) -> str:
+    return f"A H value_panels {'byte_values' if attrs['dtype'] == INT8 else 'T'} {PANEL}"
+
+
+# In bytes, a panel of keys begins with a float32 scale for each position; 32 columns of values with one for each
+# column, for every 128 positions.
+def _byte_keys(dims: Dims, attrs: Attrs) -> Size:
+    return _head_size(dims, attrs) + 4
+
+
+def _byte_values(n_ctx: Size) -> Size:
+    return ceil_div(n_ctx, VALUE_SPAN) * (VALUE_SPAN + 4)
+
+
 _PANELS: Mapping[str, Derive] = {
     **_HEADS,
     "T": _from_attr("n_ctx"),
     "panels": lambda dims, attrs: ceil_div(attrs["n_ctx"], PANEL),
-    "value_panels": lambda dims, attrs: ceil_div(dims["K"], PANEL),
+    "value_panels": lambda dims, attrs: ceil_div(_head_size(dims, attrs), PANEL),
+    "byte_keys": _byte_keys,
+    "byte_values": lambda dims, attrs: _byte_values(attrs["n_ctx"]),
     "A+1": lambda dims, attrs: dims["A"] + 1,
 }
-_PANEL_DTYPES = (FLOAT32, "float16")
-_PACK = {**_N_HEAD, "dtype": Attr("str", FLOAT32, choices=_PANEL_DTYPES)}
-_KEY_PANELS = Slot("key panels", f"A H panels K {PANEL}", _PANEL_DTYPES)
+_KEY_PANELS = Slot("key panels", _keys_pattern, _PANEL_DTYPES)
 _AUDIO_ROWS = Slot("audio_rows", "A+1", (INT32,), optional=True)
 
 OPS: Mapping[str, Op] = MappingProxyType(
@@ -268,32 +309,42 @@ OPS: Mapping[str, Op] = MappingProxyType(
         "pack_keys": Op(
             slots=(Slot("k", "A T D"),),
             attrs=_PACK,
-            result=f"A H panels K {PANEL}",
-            derived={**_HEADS, "panels": lambda dims, attrs: ceil_div(dims["T"], PANEL)},
+            result=_keys_pattern,
+            derived={
+                **_HEADS,
+                "byte_keys": _byte_keys,
+                "panels": lambda dims, attrs: ceil_div(dims["T"], PANEL),
+            },
+            check=_check_byte_heads,
             packed=True,
         ),
         "pack_values": Op(
             slots=(Slot("v", "A T D"),),
             attrs=_PACK,
-            result=f"A H panels T {PANEL}",
-            derived={**_HEADS, "panels": lambda dims, attrs: ceil_div(_head_size(dims, attrs), PANEL)},
+            result=_values_pattern,
+            derived={
+                **_HEADS,
+                "byte_values": lambda dims, attrs: _byte_values(dims["T"]),
+                "value_panels": lambda dims, attrs: ceil_div(_head_size(dims, attrs), PANEL),
+            },
+            check=_check_byte_heads,
             packed=True,
         ),
         "attention_packed": Op(
             slots=(
                 Slot("q", "B U D"),
                 _KEY_PANELS,
-                Slot("value panels", f"A H value_panels T {PANEL}", _PANEL_DTYPES),
+                Slot("value panels", _values_pattern, _PANEL_DTYPES),
                 _AUDIO_ROWS,
             ),
-            attrs={**_N_HEAD, "n_ctx": Attr("size", minimum=1)},
+            attrs={**_PACK, "n_ctx": Attr("size", minimum=1)},
             result="B U D",
             derived=_PANELS,
-            check=_check_audio_per_row,
+            check=_check_attention,
         ),
         "cross_scores": Op(
             slots=(Slot("q", "B U D"), _KEY_PANELS, _AUDIO_ROWS),
-            attrs={**_N_HEAD, "n_ctx": Attr("size", minimum=1), "heads": Attr("ints")},
+            attrs={**_PACK, "n_ctx": Attr("size", minimum=1), "heads": Attr("ints")},
             result="B U n_heads T",
             derived={**_PANELS, "n_heads": lambda dims, attrs: len(attrs["heads"])},
             check=_check_heads,

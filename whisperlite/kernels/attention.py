@@ -3,12 +3,13 @@
 In: query rows, key and value panels or cache rows. Out: attention rows (heads side by side).
 Knows nothing of: layers, beams, what is a window.
 
-A block of query rows keeps its scores over all positions in a scratch that fits L2 (12 rows of 1500 are 72 KB), so
-the softmax is the plain two-pass one and no score matrix is ever written to memory.
+A block of query rows meets SPAN positions at a time under a running softmax: its scores stay in the first cache and
+no score matrix is ever written to memory.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -16,6 +17,19 @@ from numba.extending import intrinsic
 from whisperlite.kernels import simd
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, copy_bytes, load_i32, vector
+from whisperlite.kernels.softmax import (
+    CORRECTION,
+    LOG2_E,
+    LOWEST,
+    SPAN,
+    STATE_BYTES,
+    UNIT,
+    advance_states,
+    clear_states,
+    note_top,
+    one_over_sum,
+    soften_f32,
+)
 from whisperlite.kernels.tiles import (
     MAX_ROWS,
     PANEL,
@@ -23,6 +37,8 @@ from whisperlite.kernels.tiles import (
     rows_times_panel_f16,
     rows_times_panel_f32,
 )
+
+ONE = np.float32(1.0)
 
 
 @intrinsic
@@ -115,23 +131,16 @@ def one_over(typingctx, value):
     return types.float32(types.float32), emit
 
 
-def _attention(product, row_bytes):
-    """Compile attention over key and value panels of one dtype.
+def share_attention(attend_rows, key_bytes, value_bytes):
+    """Compile the sharing out of attention's work: items are blocks of query rows of one head.
 
     Parameters
     ----------
-    product
-        Compiled: some rows times one panel.
-    row_bytes
-        Bytes of a panel row of 32 columns.
+    attend_rows
+        Compiled: attention of at most MAX_ROWS query rows over one head.
+    key_bytes, value_bytes
+        Compiled: bytes of the panels of one head, of (n_ctx, head_size).
     """
-
-    @njit
-    def score_rows(q, ldq, n_rows, key_panels, n_ctx, head_size, scores, lds):
-        """scores[row, t] = q[row] . k[t], unscaled, for the positions of all panels."""
-        for p in range((n_ctx + PANEL - 1) // PANEL):
-            panel = key_panels + p * head_size * row_bytes
-            product(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
 
     @njit
     def attend(args, sync, thread):
@@ -139,13 +148,7 @@ def _attention(product, row_bytes):
         n_audio, key_panels, value_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
         n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
         out, out_batch, ldo = arg(args, 12), arg(args, 13), arg(args, 14)
-        scores = arg(args, 15) + thread * arg(args, 16)
-        lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
-        mixed = scores + MAX_ROWS * lds
-        n_value_panels = (head_size + PANEL - 1) // PANEL
-        ldm = n_value_panels * PANEL_BYTES
-        key_bytes = (n_ctx + PANEL - 1) // PANEL * row_bytes * head_size
-        value_bytes = n_value_panels * n_ctx * row_bytes
+        scratch = arg(args, 15) + thread * arg(args, 16)
         item, first_item = claim(sync), 0
         for audio in range(n_audio):
             row0 = load_i32(audio_rows + 4 * audio) if audio_rows else audio
@@ -162,26 +165,29 @@ def _attention(product, row_bytes):
                 head = local // (groups * blocks)
                 batch = row0 + local // blocks % groups
                 first = local % blocks * MAX_ROWS
-                count = min(MAX_ROWS, together - first)
-                source = q + batch * q_batch + first * ld_tile + head * head_size * 4
-                target = out + batch * out_batch + first * ld_out + head * head_size * 4
-                panel_index = audio * n_head + head
-                score_rows(
-                    source, ld_tile, count, key_panels + panel_index * key_bytes, n_ctx, head_size, scores, lds
-                )
-                values = value_panels + panel_index * value_bytes
-                for row in range(count):
-                    top = row_max(scores + row * lds, n_ctx)
-                    total = row_exp_sum(scores + row * lds, n_ctx, top, scale)
-                    simd.store_f32(mixed + MAX_ROWS * ldm + 4 * row, one_over(total))
-                for p in range(n_value_panels):
-                    panel = values + p * n_ctx * row_bytes
-                    product(scores, lds, count, panel, n_ctx, mixed + p * PANEL_BYTES, ldm, 0)
-                for row in range(count):
-                    share = simd.load_f32(mixed + MAX_ROWS * ldm + 4 * row)
-                    row_scale(mixed + row * ldm, head_size, share, target + row * ld_out)
+                owner = audio * n_head + head
+                attend_rows(
+                    q + batch * q_batch + first * ld_tile + head * head_size * 4, ld_tile,
+                    min(MAX_ROWS, together - first), key_panels + owner * key_bytes(n_ctx, head_size),
+                    value_panels + owner * value_bytes(n_ctx, head_size), n_ctx, head_size, scale, scratch,
+                    out + batch * out_batch + first * ld_out + head * head_size * 4, ld_out,
+                )  # fmt: skip
                 item = claim(sync)
             first_item += groups * blocks * n_head
+
+    return attend
+
+
+def share_scores(score_row, key_bytes):
+    """Compile the sharing out of the scores of chosen heads: items are query rows of one head.
+
+    Parameters
+    ----------
+    score_row
+        Compiled: scaled scores of one query row over one head.
+    key_bytes
+        Compiled: bytes of the key panels of one head, of (n_ctx, head_size).
+    """
 
     @njit
     def score(args, sync, thread):
@@ -189,8 +195,7 @@ def _attention(product, row_bytes):
         audio_rows, n_audio, key_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
         n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
         heads, n_heads, out, ldo = arg(args, 12), arg(args, 13), arg(args, 14), arg(args, 15)
-        scores = arg(args, 16) + thread * arg(args, 17)
-        lds = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
+        scratch = arg(args, 16) + thread * arg(args, 17)
         while True:
             item = claim(sync)
             if item >= n_batch * n_new * n_heads:
@@ -203,19 +208,76 @@ def _attention(product, row_bytes):
                 audio = 0
                 while audio + 1 < n_audio and load_i32(audio_rows + 4 * (audio + 1)) <= batch:
                     audio += 1
-            keys = key_panels + (audio * n_head + head) * (lds // PANEL_BYTES) * row_bytes * head_size
+            keys = key_panels + (audio * n_head + head) * key_bytes(n_ctx, head_size)
             source = q + batch * q_batch + u * ldq + head * head_size * 4
-            score_rows(source, ldq, 1, keys, n_ctx, head_size, scores, lds)
-            row_scale(scores, n_ctx, scale, out + item * ldo)
+            score_row(source, keys, n_ctx, head_size, scale, scratch, out + item * ldo)
 
-    return attend, score
+    return score
 
 
-def attention_scratch_bytes(n_ctx: int, head_size: int) -> int:
-    """Scratch that ``attention_packed_f32`` needs for each thread."""
-    scores = (n_ctx + PANEL - 1) // PANEL * PANEL_BYTES
-    mixed = (head_size + PANEL - 1) // PANEL * PANEL_BYTES
-    return MAX_ROWS * (scores + mixed + 4)
+def _attention(product, row_bytes):
+    """Compile attention over key and value panels of one float dtype.
+
+    Parameters
+    ----------
+    product
+        Compiled: some rows times one panel.
+    row_bytes
+        Bytes of a panel row of 32 columns.
+    """
+
+    @njit
+    def key_bytes(n_ctx, head_size):
+        return (n_ctx + PANEL - 1) // PANEL * row_bytes * head_size
+
+    @njit
+    def value_bytes(n_ctx, head_size):
+        return (head_size + PANEL - 1) // PANEL * n_ctx * row_bytes
+
+    @njit
+    def attend_rows(q, ldq, n_rows, keys, values, n_ctx, head_size, scale, scratch, target, ldt):
+        n_panels = (head_size + PANEL - 1) // PANEL
+        states, lds, ldm = scratch, 4 * SPAN, n_panels * PANEL_BYTES
+        scores = states + STATE_BYTES
+        mixed = scores + MAX_ROWS * lds
+        clear_states(states, n_rows)
+        for row in range(n_rows):
+            simd.store_f32(states + UNIT + 4 * row, scale * LOG2_E)
+        for start in range(0, n_ctx, SPAN):
+            left = min(SPAN, n_ctx - start)
+            for p in range((left + PANEL - 1) // PANEL):
+                panel = keys + (start // PANEL + p) * head_size * row_bytes
+                product(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
+            for row in range(n_rows):
+                for t in range(left, SPAN):
+                    simd.store_f32(scores + row * lds + 4 * t, LOWEST)
+                note_top(scores + row * lds, states, row)
+            advance_states(states)
+            for row in range(n_rows):
+                soften_f32(scores + row * lds, states, row)
+                correction = simd.load_f32(states + CORRECTION + 4 * row)
+                if start and correction != ONE:
+                    row_scale(mixed + row * ldm, n_panels * PANEL, correction, mixed + row * ldm)
+            for p in range(n_panels):
+                panel = values + (p * n_ctx + start) * row_bytes
+                product(scores, lds, n_rows, panel, left, mixed + p * PANEL_BYTES, ldm, start)
+        for row in range(n_rows):
+            row_scale(mixed + row * ldm, head_size, one_over_sum(states, row), target + row * ldt)
+
+    @njit
+    def score_row(q, keys, n_ctx, head_size, scale, scores, target):
+        for p in range((n_ctx + PANEL - 1) // PANEL):
+            panel = keys + p * head_size * row_bytes
+            product(q, 0, 1, panel, head_size, scores, 0, 0)
+            row_scale(scores, min(PANEL, n_ctx - p * PANEL), scale, target + p * PANEL_BYTES)
+
+    return share_attention(attend_rows, key_bytes, value_bytes), share_scores(score_row, key_bytes)
+
+
+def attention_scratch_bytes(head_size: int) -> int:
+    """Scratch that each thread needs for attention, whatever the dtype of keys and values."""
+    n_columns = -(-head_size // PANEL) * PANEL
+    return STATE_BYTES + MAX_ROWS * 5 * (SPAN + n_columns)
 
 
 ATTENTION_PARAMS = (
@@ -237,7 +299,7 @@ def attention_packed_f32(args, sync, thread, n_threads):
     """Unmasked attention: batch rows ``audio_rows[a] .. audio_rows[a+1]`` attend to audio a.
 
     With ``audio_rows`` 0, batch row b attends to audio b. Each batch row has ``n_new`` query rows. ``scratch``
-    gives every thread ``scratch_bytes``: the scores of ``MAX_ROWS`` rows, then their output.
+    gives every thread ``scratch_bytes``.
     """
     _attend_f32(args, sync, thread)
 

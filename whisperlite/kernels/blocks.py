@@ -26,6 +26,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.int8 import dot_bytes
 from whisperlite.kernels.matmul import A_BLOCK_BYTES, SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, I8, I32, int64, load_i32, vector
@@ -71,31 +72,6 @@ class BlockKind:
     def wide(self) -> BlockKind:
         """The same blocks with codes of 8 bits."""
         return BlockKind(8, self.size, self.has_minimum)
-
-
-def has_vnni() -> bool:
-    if cpu.vector_width() == 16:
-        return "avx512vnni" in cpu.features()
-    return "avx512vnni" in cpu.features() and "avx512vl" in cpu.features()
-
-
-def _dot(b, total, codes, activations):
-    """total += unsigned bytes of codes times signed bytes of activations, four products to each 32 bits."""
-    lanes = total.type.count
-    if has_vnni():
-        name = {16: "512", 8: "256", 4: "128"}[lanes]
-        signed = vector(I8, 4 * lanes)
-        return simd.call(
-            b,
-            f"llvm.x86.avx512.vpdpbusd.{name}",
-            total.type,
-            [total, b.bitcast(codes, signed), b.bitcast(activations, signed)],
-        )
-    for i in range(4):
-        code = b.and_(b.lshr(codes, simd.const_int(8 * i, lanes)), simd.const_int(255, lanes))
-        signed = b.shl(activations, simd.const_int(24 - 8 * i, lanes))
-        total = b.add(total, b.mul(code, b.ashr(signed, simd.const_int(24, lanes))))
-    return total
 
 
 def _operands(b, kind, load_row):
@@ -149,7 +125,7 @@ def _emit_tile(b, kind, n_rows, a, lda, heads, ldh, panel, column, n_blocks, c, 
             for quad, codes in enumerate(_operands(b, kind, load_row)):
                 for r in range(n_rows):
                     activations = simd.splat(b, simd.load(b, simd.offset(b, rows[r], 4 * quad), I32), width)
-                    sums[r][v] = _dot(b, sums[r][v], codes, activations)
+                    sums[r][v] = dot_bytes(b, sums[r][v], codes, activations)
         for v in range(TILE_VECTORS):
             scale = half_row(b, head_row, v)
             minimum = half_row(b, simd.offset(b, head_row, 2 * PANEL), v) if kind.has_minimum else scale

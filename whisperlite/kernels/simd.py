@@ -259,6 +259,19 @@ def exp(b: Builder, x: Value) -> Value:
     return b.fmul(p, b.bitcast(power, vector(F32, n)))
 
 
+def exp2(b: Builder, x: Value) -> Value:
+    """2**x for x <= 0; below -126 the result is that of -126. Relative error 1e-7 plus the rounding of x."""
+    n = x.type.count
+    x = fmax(b, x, const(-126.0, n))
+    shifted = b.fadd(x, const(1.5 * 2.0**23, n))  # the integer nearest to x lands in the lowest bits
+    f = b.fsub(x, b.fsub(shifted, const(1.5 * 2.0**23, n)))
+    p = const(0.00132764724655, n)
+    for c in (0.00967554135108, 0.0555071327258, 0.240221197235, 0.693146967064, 1.00000007165):
+        p = fma(b, p, f, const(c, n))
+    power = b.shl(b.bitcast(shifted, vector(I32, n)), const_int(23, n))
+    return b.bitcast(b.add(b.bitcast(p, vector(I32, n)), power), vector(F32, n))
+
+
 def gelu_fast(b: Builder, x: Value) -> Value:
     """GELU without exponential or division, absolute error 8e-6 for abs(x) < 4.5 and 6e-6 * abs(x) beyond.
 

@@ -8,16 +8,17 @@ ref: openai/whisper model.py. Tensor names are OpenAI's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisperlite.checkpoint import Dims
 from whisperlite.errors import OptionError
-from whisperlite.graph import FLOAT32, INT32, PANEL, Fact, Graph, NodeId, Size, ceil_div, symbol
+from whisperlite.graph import FLOAT32, INT32, Fact, Graph, NodeId, Size, symbol
+from whisperlite.graph.infer import complete_attrs, infer_fact
 from whisperlite.graph.passes import optimize, store_weights
+from whisperlite.model.dtypes import KeptDtypes
 
 Heads = Sequence[tuple[int, int]]
-DtypeOf = Callable[[str, tuple[int, ...]], str]
 PARTS = ("encoder", "cross_kv", "decoder")
 MERGED_COLUMNS = 4096  # widest merged matmul: bounds the arena where all layers share an input
 
@@ -69,6 +70,16 @@ def linear(graph: Graph, x: NodeId, prefix: str, n_out: int, n_in: int, bias: bo
     return graph.add("linear", inputs, name=prefix, has_bias=bias)
 
 
+def panel_facts(n_audio: Size, n_ctx: Size, n_state: int, n_head: int, dtype: str) -> tuple[Fact, Fact]:
+    """Facts of packed keys and of packed values."""
+    rows = f32(n_audio, n_ctx, n_state)
+    keys, values = (
+        infer_fact(op, op, complete_attrs(op, op, {"n_head": n_head, "dtype": dtype}), [rows])
+        for op in ("pack_keys", "pack_values")
+    )
+    return keys, values
+
+
 def build_encoder(dims: Dims) -> Graph:
     """``mel`` (B, M, 2T) to ``audio_features`` (B, T, D); T up to n_audio_ctx."""
     graph = Graph()
@@ -116,7 +127,7 @@ def build_decoder(dims: Dims, score_heads: Heads = (), cross_dtype: str = FLOAT3
     graph = Graph()
     batch, n_new, n_audio, n_ctx = symbol("B"), symbol("U"), symbol("A"), symbol("T")
     n_state, n_head = dims.n_text_state, dims.n_text_head
-    head_size = n_state // n_head
+    key_panels, value_panels = panel_facts(n_audio, n_ctx, n_state, n_head, cross_dtype)
     tokens = graph.input("tokens", i32(batch, n_new))
     past = graph.input("past", i32(batch))
     own_rows = graph.input("own_rows", i32(batch))
@@ -144,21 +155,21 @@ def build_decoder(dims: Dims, score_heads: Heads = (), cross_dtype: str = FLOAT3
         x = graph.add("add", [block.project(attended, "attn.out"), x])
 
         q = block.project(block.norm(x, "cross_attn_ln"), "cross_attn.query")
-        key_shape = (n_audio, n_head, ceil_div(n_ctx, PANEL), head_size, PANEL)
-        keys = graph.input(f"keys.{i}", Fact(cross_dtype, key_shape))
-        n_value_panels = -(-head_size // PANEL)
-        value_shape = (n_audio, n_head, n_value_panels, n_ctx, PANEL)
-        values = graph.input(f"values.{i}", Fact(cross_dtype, value_shape))
+        keys = graph.input(f"keys.{i}", key_panels)
+        values = graph.input(f"values.{i}", value_panels)
         attended = graph.add(
             "attention_packed",
             [q, keys, values, audio_rows],
             name=f"{block.prefix}.cross_attn",
             n_head=n_head,
             n_ctx=n_ctx,
+            dtype=cross_dtype,
         )
         heads = tuple(head for layer, head in score_heads if layer == i)
         if heads:
-            scores = graph.add("cross_scores", [q, keys, audio_rows], n_head=n_head, n_ctx=n_ctx, heads=heads)
+            scores = graph.add(
+                "cross_scores", [q, keys, audio_rows], n_head=n_head, n_ctx=n_ctx, heads=heads, dtype=cross_dtype
+            )
             graph.output(f"scores.{i}", scores)
         x = graph.add("add", [block.project(attended, "cross_attn.out"), x])
         x = block.mlp(x)
@@ -169,21 +180,14 @@ def build_decoder(dims: Dims, score_heads: Heads = (), cross_dtype: str = FLOAT3
 
 
 def graph_of(
-    part: str,
-    dims: Dims,
-    score_heads: Heads = (),
-    optimized: bool = True,
-    dtype_of: DtypeOf | None = None,
-    cross_dtype: str = FLOAT32,
+    part: str, dims: Dims, score_heads: Heads = (), optimized: bool = True, kept: KeptDtypes | None = None
 ) -> Graph:
     """The graph of ``encoder``, ``cross_kv`` or ``decoder``, as planned or (``optimized=False``) as built.
 
     Parameters
     ----------
-    dtype_of : function of a tensor's name and shape, optional
-        Dtype that a matmul weight is stored in; default float32.
-    cross_dtype : str
-        Dtype of the packed cross-attention keys and values: float32 or float16.
+    kept : KeptDtypes, optional
+        Dtypes of weights, and of keys and values of attention; default float32.
 
     Raises
     ------
@@ -192,12 +196,15 @@ def graph_of(
     """
     if part not in PARTS:
         raise OptionError(f"part '{part}': give one of {', '.join(PARTS)}")
+    cross_dtype = FLOAT32 if kept is None else kept.cross(dims.n_text_state // dims.n_text_head)
     if part == "decoder":
         graph = build_decoder(dims, score_heads, cross_dtype)
     else:
         graph = build_encoder(dims) if part == "encoder" else build_cross_kv(dims, cross_dtype)
-    if dtype_of is not None:
-        graph = store_weights(graph, dtype_of)
+    if kept is not None:
+        graph = store_weights(graph, kept.weight)
     if not optimized:
         return graph
-    return optimize(graph, max_columns=max(MERGED_COLUMNS, 3 * dims.n_audio_state, 3 * dims.n_text_state))
+    columns = max(MERGED_COLUMNS, 3 * dims.n_audio_state, 3 * dims.n_text_state)
+    attention_dtype = FLOAT32 if kept is None else kept.attention(dims.n_audio_state // dims.n_audio_head)
+    return optimize(graph, columns, attention_dtype)

@@ -24,8 +24,8 @@ class CrossKV:
 
     Attributes
     ----------
-    keys : tuple of float32 or float16 (A, H, ceil(T/32), K, 32)
-    values : tuple of float32 or float16 (A, H, ceil(K/32), T, 32)
+    keys : tuple of float32 or float16 (A, H, ceil(T/32), K, 32), or int8 (A, H, ceil(T/32), K + 4, 32)
+    values : tuple of float32 or float16 (A, H, ceil(K/32), T, 32), or int8 (A, H, K/32, 132 * ceil(T/128), 32)
     n_audio : int
         A.
     n_ctx : int

@@ -45,7 +45,7 @@ class KeptDtypes:
     def weight(self, name: str, shape: tuple[int, ...]) -> str:
         """Dtype that a matmul weight is kept in."""
         stored = self.stored[name]
-        if self.compute_type == "int8" and len(shape) == 2 and shape[1] % 32 == 0:
+        if self.compute_type == "int8" and len(shape) > 1 and shape[1] % 32 == 0:
             return "int8"
         if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
             return "bfloat16"
@@ -59,8 +59,14 @@ class KeptDtypes:
                 return "bfloat16"
         return "float32"
 
-    def cross(self) -> str:
+    def attention(self, head_size: int) -> str:
+        """Dtype of the keys and values of the encoder's self-attention."""
+        return "int8" if self.compute_type == "int8" and head_size % 32 == 0 else "float32"
+
+    def cross(self, head_size: int) -> str:
         """Dtype of cross keys and values, which each step reads whole: 16 bits where weights are rounded too."""
+        if self.attention(head_size) == "int8":
+            return "int8"
         rounded = self.compute_type in ("bfloat16", "int8") or (
             self.compute_type == "default" and any(dtype in QUANTIZED for dtype in self.stored.values())
         )

@@ -45,7 +45,8 @@ class Whisper:
         - ``bfloat16``: rounded to bf16.
         - ``int8``: blocks of 32 signed bytes with a scale (q8_0). Activations are quantised too, as for all blocks.
 
-        Where weights are rounded, the keys and values of the audio are kept in float16.
+        Where weights are rounded, the keys and values of the audio are kept in float16, with ``int8`` in bytes, as
+        are those of the encoder's own attention.
     threads : int, optional
         Members of the thread team; default ``WHISPERLITE_THREADS`` or all CPUs of the process.
     backend : str, optional
@@ -305,8 +306,7 @@ class Whisper:
     def _graph(self, part: str, heads: tuple[tuple[int, int], ...]) -> Graph:
         key = (part, heads)
         if key not in self._graphs:
-            kept = self._kept
-            self._graphs[key] = graph_of(part, self.dims, heads, dtype_of=kept.weight, cross_dtype=kept.cross())
+            self._graphs[key] = graph_of(part, self.dims, heads, kept=self._kept)
         return self._graphs[key]
 
     def _program(self, part: str, sizes: Mapping[str, int], heads: tuple[tuple[int, int], ...] = ()) -> Program:

@@ -18,12 +18,14 @@ from whisperlite import knobs, trace
 from whisperlite.errors import BackendError, CheckFailedError, OptionError
 from whisperlite.graph import Node, NodeId, Plan
 from whisperlite.kernels.reference.ops import OPS as REFERENCE
-from whisperlite.runtime.panels import ROUND, aligned
+from whisperlite.kernels.reference.ops import unpacked
+from whisperlite.runtime.panels import aligned
 from whisperlite.runtime.weights import Weights
 
 Array = NDArray[Any]
 Storage = tuple[str, str]  # kind and external name; the arena and the scratch have no name
 ARENA, SCRATCH = ("arena", ""), ("scratch", "")
+EXACT = ("float32", "float16", "bfloat16", "int32")  # dtypes that both backends compute on in float32
 BACKENDS = ("numba", "numpy")
 # Largest difference of the two backends, to the largest magnitude in a node's result. Kernels on quantised weights
 # round activations to bytes, the reference does not.
@@ -209,7 +211,8 @@ class Run:
     def _run_checked(self, node: NodeId) -> None:
         """Run a node on both backends from the same inputs; keep the compiled result."""
         assert self._table is not None
-        entry = self._program.plan.graph[node]
+        plan = self._program.plan
+        entry = plan.graph[node]
         out = self._view(node)
         before = out.copy() if entry.in_place is not None else None
         self._table.run(node)
@@ -219,9 +222,12 @@ class Run:
         self._run_reference(node)
         reference = out.copy()
         out[...] = compiled
+        if entry.fact.dtype == "int8":
+            n_ctx = plan.buffers[entry.inputs[0]].shape[1]
+            compiled, reference = (unpacked(entry.op, panels, n_ctx) for panels in (compiled, reference))
         scale = float(np.abs(reference).max(initial=1e-6))
         difference = float(np.abs(compiled.astype(np.float32) - reference).max(initial=0.0))
-        rounded = self._has_blocks(entry) or entry.fact.dtype == "float16"
+        rounded = self._has_codes(entry) or entry.fact.dtype in ("float16", "int8")
         limit = scale * (BLOCK_TOLERANCE if rounded else CHECK_TOLERANCE)
         if not difference <= limit:
             raise CheckFailedError(
@@ -229,9 +235,9 @@ class Run:
                 f"the largest value is {scale:.3g} and the limit {limit:.3g}"
             )
 
-    def _has_blocks(self, node: Node) -> bool:
+    def _has_codes(self, node: Node) -> bool:
         buffers = [self._program.plan.buffers[i] for i in node.inputs]
-        return any(buffer.kind == "weight" and buffer.dtype not in ROUND for buffer in buffers)
+        return any(buffer.dtype not in EXACT for buffer in buffers)
 
 
 class _Native:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whisperlite.kernels.reference.ops import round_to_bytes
 from whisperlite.quant import CODE_SHAPES, Codes, codes_of
 
 PANEL = 32
@@ -173,6 +174,53 @@ def unpack_codes(panels: NDArray[Any], bits: int, size: int, zero: int | None) -
     return (codes * scales + minima).reshape(n_panels * PANEL, -1)
 
 
-PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16}
-UNPACK = {"float32": unpack, "float16": unpack, "bfloat16": unpack_bf16}
-ROUND = {"float32": lambda values: values, "float16": round_f16, "bfloat16": round_bf16}
+def int8_chunk(n_in: int) -> int:
+    """Steps of K that share a scale in int8 panels; 0 where K does not allow any."""
+    return next((chunk for chunk in (128, 64, 32) if n_in % chunk == 0), 0)
+
+
+def pack_int8(rows: NDArray[Any]) -> NDArray[Any]:
+    """(D, K) to int8 panels (ceil(D/32), K/chunk, 4 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
+    from whisperlite.kernels.matmul_int8 import pack_weight_int8
+
+    source = np.ascontiguousarray(rows, np.float32)
+    n_out, n_in = source.shape
+    chunk = int8_chunk(n_in)
+    packed = aligned((-(-n_out // PANEL), n_in // chunk, chunk + 4, PANEL), np.int8)
+    scratch = np.empty(chunk, np.int8)
+    pack_weight_int8(
+        source=source.ctypes.data,
+        lds=source.strides[0],
+        n_rows=n_out,
+        n_in=n_in,
+        chunk=chunk,
+        panels=packed.ctypes.data,
+        scratch=scratch.ctypes.data,
+        scratch_bytes=chunk,
+    )
+    return packed
+
+
+def unpack_int8(panels: NDArray[Any]) -> NDArray[Any]:
+    """(P, K/chunk, 4 + chunk, 32) to (32 P, K) float32."""
+    scales = np.ascontiguousarray(panels[:, :, :4]).view(np.float32).reshape(*panels.shape[:2], PANEL)
+    codes = np.ascontiguousarray(panels[:, :, 4:]).view(np.uint8).reshape(*panels.shape[:2], -1, PANEL, 4)
+    values = (codes.astype(np.float32) - 128) * scales[:, :, None, :, None]  # (P, chunks, quads, 32, 4)
+    return values.transpose(0, 3, 1, 2, 4).reshape(panels.shape[0] * PANEL, -1)
+
+
+def round_int8(values: NDArray[Any]) -> NDArray[Any]:
+    """Float32 rows as int8 panels keep them."""
+    chunks = values.reshape(len(values), -1, int8_chunk(values.shape[1]))
+    codes, scales = round_to_bytes(chunks, axis=2)
+    return (codes * scales).reshape(values.shape)
+
+
+PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16, "int8": pack_int8}
+UNPACK = {"float32": unpack, "float16": unpack, "bfloat16": unpack_bf16, "int8": unpack_int8}
+ROUND = {
+    "float32": lambda values: values,
+    "float16": round_f16,
+    "bfloat16": round_bf16,
+    "int8": round_int8,
+}

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlite.quant import CODE_SHAPES, codes_of, quantize
+from whisperlite.quant import CODE_SHAPES, codes_of
 from whisperlite.runtime.panels import PACK, PANEL, ROUND, UNPACK, aligned, pack_blocks, unpack_codes
 
 Parts = tuple[str | int, ...]
-INT8_AS = "q8_0"  # what compute type int8 makes of float weights
 
 
 class TensorSource(Protocol):
@@ -94,17 +93,14 @@ class Weights:
         return sum(array.nbytes for array in held)
 
     def _blocks(self, parts: Parts, dtype: str) -> tuple[NDArray[Any], str]:
-        """Quantised rows and their format: those of the checkpoint, or float ones quantised for ``int8``."""
+        """Quantised rows of the checkpoint and their format."""
         pieces = []
         for part in parts:
             assert isinstance(part, str), "weights are stacked from tensors; only a bias has zero rows"
-            if dtype == "int8":
-                pieces.append(quantize(np.ascontiguousarray(self._source.read(part), np.float32), INT8_AS))
-            else:
-                kind, blocks = self._source.read_blocks(part)  # type: ignore[attr-defined]
-                assert kind == dtype, f"{part} is {kind}; the graph says {dtype}"
-                pieces.append(blocks)
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces), INT8_AS if dtype == "int8" else dtype
+            kind, blocks = self._source.read_blocks(part)  # type: ignore[attr-defined]
+            assert kind == dtype, f"{part} is {kind}; the graph says {dtype}"
+            pieces.append(blocks)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces), dtype
 
     def _read(self, parts: Parts, shape: tuple[int, ...]) -> NDArray[Any]:
         if len(parts) == 1 and isinstance(parts[0], str):
@@ -123,5 +119,5 @@ class Weights:
 
 def panel_shape(dtype: str) -> tuple[int, int, int | None]:
     """Bits of a code as panels keep it, steps of K in a block, zero point (None: minima), of a quantised dtype."""
-    bits, size, zero = CODE_SHAPES[INT8_AS if dtype == "int8" else dtype]
+    bits, size, zero = CODE_SHAPES[dtype]
     return (4 if bits <= 4 else 5 if bits == 5 else 8), size, zero

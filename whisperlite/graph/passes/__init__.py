@@ -5,6 +5,7 @@ Knows nothing of: sizes in integers, storage, kernels.
 """
 
 from whisperlite.graph.arena import Graph, verify
+from whisperlite.graph.facts import FLOAT32
 from whisperlite.graph.passes.attention import lower_attention
 from whisperlite.graph.passes.conv import conv_as_matmul
 from whisperlite.graph.passes.epilogues import fuse_epilogues
@@ -25,13 +26,15 @@ __all__ = [
 ]
 
 
-def optimize(graph: Graph, max_columns: int | None = None) -> Graph:
+def optimize(graph: Graph, max_columns: int | None = None, attention_dtype: str = FLOAT32) -> Graph:
     """All passes, in the one order that lets each find what the one before has made. Idempotent.
 
     Parameters
     ----------
     max_columns : int, optional
         For `merge_linears`.
+    attention_dtype : str
+        For `lower_attention`: what self-attention's keys and values are packed in.
     """
     verify(graph)
     graph = drop_dead(graph)
@@ -39,6 +42,6 @@ def optimize(graph: Graph, max_columns: int | None = None) -> Graph:
     graph = fuse_epilogues(graph)
     graph = fuse_padding(graph)
     graph = merge_linears(graph, max_columns)
-    graph = lower_attention(graph)
+    graph = lower_attention(graph, attention_dtype)
     verify(graph)
     return graph

@@ -152,33 +152,89 @@ def attention(q: Array, k: Array, v: Array, *, out: Array, n_head: int) -> None:
 
 
 def pack_keys(k: Array, *, out: Array, n_head: int, dtype: str) -> None:
-    """(A, T, D) to (A, H, ceil(T/32), K, 32)."""
+    """(A, T, D) to (A, H, ceil(T/32), K, 32); in bytes, less the mean over T, with a scale for each position."""
     heads = split_heads(k, n_head)  # (A, H, T, K)
-    n_ctx = heads.shape[2]
-    padded = np.pad(heads, ((0, 0), (0, 0), (0, -n_ctx % PANEL), (0, 0)))
-    out[...] = padded.reshape(*out.shape[:3], PANEL, out.shape[3]).swapaxes(-1, -2)
+    if dtype == "int8":
+        heads = heads - heads.mean(axis=2, keepdims=True)
+    padded = np.pad(heads, ((0, 0), (0, 0), (0, -heads.shape[2] % PANEL), (0, 0)))
+    panels = padded.reshape(*out.shape[:3], PANEL, heads.shape[3])
+    if dtype != "int8":
+        out[...] = panels.swapaxes(-1, -2)
+        return
+    codes, scales = round_to_bytes(panels, axis=-1)
+    is_there = np.arange(padded.shape[2]).reshape(-1, PANEL, 1) < heads.shape[2]
+    codes = np.where(is_there, codes + 128, 0).astype(np.uint8)
+    write_panels(out, scales[..., 0], codes.reshape(*codes.shape[:-1], -1, 4).swapaxes(-2, -3))
 
 
 def pack_values(v: Array, *, out: Array, n_head: int, dtype: str) -> None:
-    """(A, T, D) to (A, H, ceil(K/32), T, 32)."""
+    """(A, T, D) to (A, H, ceil(K/32), T, 32); in bytes, with a scale for each column of 128 positions."""
     heads = split_heads(v, n_head)
-    head_size = heads.shape[3]
-    padded = np.pad(heads, ((0, 0), (0, 0), (0, 0), (0, -head_size % PANEL)))
-    out[...] = padded.reshape(*padded.shape[:3], -1, PANEL).swapaxes(2, 3)
+    if dtype != "int8":
+        padded = np.pad(heads, ((0, 0), (0, 0), (0, 0), (0, -heads.shape[3] % PANEL)))
+        out[...] = padded.reshape(*padded.shape[:3], -1, PANEL).swapaxes(2, 3)
+        return
+    padded = np.pad(heads, ((0, 0), (0, 0), (0, -heads.shape[2] % SPAN), (0, 0)))
+    a, h, _, head_size = padded.shape
+    spans = padded.reshape(a, h, -1, SPAN, head_size // PANEL, PANEL).transpose(0, 1, 4, 2, 3, 5)
+    codes, scales = round_to_bytes(spans, axis=-2)
+    quads = codes.astype(np.int8).reshape(*codes.shape[:-2], -1, 4, PANEL).swapaxes(-1, -2)
+    write_panels(out.reshape(*codes.shape[:4], -1, PANEL), scales[..., 0, :], quads)
+
+
+SPAN = 128  # positions of values in bytes that share a scale
+
+
+def round_to_bytes(x: Array, axis: int) -> tuple[Array, Array]:
+    """Codes -127 .. 127 as float32, and the scales along ``axis``, kept as an axis of 1."""
+    top = np.abs(x).max(axis=axis, keepdims=True)
+    inverse = np.divide(np.float32(127), top, out=np.zeros_like(top), where=top > 0)
+    return np.rint(x * inverse), top * np.float32(1 / 127)
+
+
+def write_panels(out: Array, scales: Array, quads: Array) -> None:
+    """Scales (.., 32) and codes (.., n, 32, 4) into the bytes (.., 4 + 4 n, 32) of panels."""
+    raw = out.view(np.uint8).reshape(*out.shape[:-2], -1, 4 * PANEL)
+    raw[..., 0, :] = np.ascontiguousarray(scales, np.float32).view(np.uint8)
+    raw[..., 1:, :] = np.ascontiguousarray(quads).view(np.uint8).reshape(*quads.shape[:-2], 4 * PANEL)
+
+
+def read_panels(panels: Array, code_type: type[np.int8] | type[np.uint8]) -> tuple[Array, Array]:
+    """Inverse of ``write_panels``; codes as float32 (.., n, 32, 4)."""
+    raw = np.ascontiguousarray(panels).view(np.uint8).reshape(*panels.shape[:-2], -1, 4 * PANEL)
+    scales = np.ascontiguousarray(raw[..., 0, :]).view(np.float32)
+    codes = np.ascontiguousarray(raw[..., 1:, :]).view(code_type).astype(np.float32)
+    return scales, codes.reshape(*codes.shape[:-1], PANEL, 4)
 
 
 def unpack_keys(panels: Array, n_ctx: int) -> Array:
-    """Inverse of ``pack_keys``: float32 (A, H, T, K)."""
+    """Inverse of ``pack_keys``: float32 (A, H, T, K); of bytes less the mean key, which no softmax sees."""
+    if panels.dtype == np.int8:
+        scales, codes = read_panels(panels, np.uint8)
+        keys = (codes - 128).swapaxes(-2, -3).reshape(*codes.shape[:3], PANEL, -1) * scales[..., None]
+        return keys.reshape(*keys.shape[:2], -1, keys.shape[-1])[:, :, :n_ctx]
     panels = panels.astype(np.float32, copy=False)
     a, h, _, head_size, _ = panels.shape
     return panels.swapaxes(-1, -2).reshape(a, h, -1, head_size)[:, :, :n_ctx]
 
 
-def unpack_values(panels: Array, head_size: int) -> Array:
+def unpack_values(panels: Array, n_ctx: int, head_size: int) -> Array:
     """Inverse of ``pack_values``: float32 (A, H, T, K)."""
+    if panels.dtype == np.int8:
+        scales, codes = read_panels(panels.reshape(*panels.shape[:3], -1, SPAN + 4, PANEL), np.int8)
+        spans = codes.swapaxes(-1, -2).reshape(*codes.shape[:4], SPAN, PANEL) * scales[..., None, :]
+        a, h = spans.shape[:2]
+        return spans.transpose(0, 1, 3, 4, 2, 5).reshape(a, h, -1, head_size)[:, :, :n_ctx]
     panels = panels.astype(np.float32, copy=False)
-    a, h, _, n_ctx, _ = panels.shape
+    a, h = panels.shape[:2]
     return panels.swapaxes(2, 3).reshape(a, h, n_ctx, -1)[..., :head_size]
+
+
+def unpacked(op: str, panels: Array, n_ctx: int) -> Array:
+    """What ``pack_keys`` or ``pack_values`` packed, as far as ``panels`` keep it."""
+    if op == "pack_keys":
+        return unpack_keys(panels, n_ctx)
+    return unpack_values(panels, n_ctx, panels.shape[2] * PANEL)
 
 
 def audio_of_rows(n_rows: int, audio_rows: Sequence[Array]) -> Array:
@@ -189,11 +245,11 @@ def audio_of_rows(n_rows: int, audio_rows: Sequence[Array]) -> Array:
 
 
 def attention_packed(
-    q: Array, keys: Array, values: Array, *audio_rows: Array, out: Array, n_head: int, n_ctx: int
+    q: Array, keys: Array, values: Array, *audio_rows: Array, out: Array, n_head: int, n_ctx: int, dtype: str
 ) -> None:
     audio = audio_of_rows(q.shape[0], audio_rows)
     k = unpack_keys(keys, n_ctx)
-    v = unpack_values(values, k.shape[-1])
+    v = unpack_values(values, n_ctx, k.shape[-1])
     for row in range(q.shape[0]):
         head_rows = split_heads(q[row], n_head)
         scores = head_rows @ k[audio[row]].swapaxes(-1, -2) * np.float32(k.shape[-1] ** -0.5)
@@ -201,7 +257,14 @@ def attention_packed(
 
 
 def cross_scores(
-    q: Array, keys: Array, *audio_rows: Array, out: Array, n_head: int, n_ctx: int, heads: tuple[int, ...]
+    q: Array,
+    keys: Array,
+    *audio_rows: Array,
+    out: Array,
+    n_head: int,
+    n_ctx: int,
+    heads: tuple[int, ...],
+    dtype: str,
 ) -> None:
     audio = audio_of_rows(q.shape[0], audio_rows)
     k = unpack_keys(keys, n_ctx)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import Plan
-from whisperlite.kernels import lstm, packing, rows
+from whisperlite.kernels import attention_int8, lstm, packing, rows
 from whisperlite.runtime.lower.attention_ops import (
     lower_attention_packed,
     lower_cache_append,
@@ -35,6 +35,16 @@ from whisperlite.runtime.lower.row_ops import (
 )
 from whisperlite.runtime.weights import Weights
 
+PACK_KEYS = {
+    "float32": packing.pack_keys_f32,
+    "float16": packing.pack_keys_f16,
+    "int8": attention_int8.pack_keys_int8,
+}
+PACK_VALUES = {
+    "float32": packing.pack_values_f32,
+    "float16": packing.pack_values_f16,
+    "int8": attention_int8.pack_values_int8,
+}
 LOWER: dict[str, Lower] = {
     "linear": lower_linear,
     "layer_norm": lower_layer_norm,
@@ -46,8 +56,8 @@ LOWER: dict[str, Lower] = {
     "add": lower_add,
     "pad_frames": lower_pad_frames,
     "transpose_frames": lower_transpose_frames,
-    "pack_keys": lower_pack({"float32": packing.pack_keys_f32, "float16": packing.pack_keys_f16}, "k"),
-    "pack_values": lower_pack({"float32": packing.pack_values_f32, "float16": packing.pack_values_f16}, "v"),
+    "pack_keys": lower_pack(PACK_KEYS, "k"),
+    "pack_values": lower_pack(PACK_VALUES, "v"),
     "attention_packed": lower_attention_packed,
     "cross_scores": lower_cross_scores,
     "embed": lower_embed,

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from whisperlite.graph import NodeId
-from whisperlite.kernels import attention
+from whisperlite.kernels import attention, attention_int8
 from whisperlite.kernels.registry import Kernel
 from whisperlite.runtime.lower.call import (
     PANEL,
     SCRATCH,
-    WEIGHT_BYTES,
     Call,
     Lower,
     Lowering,
@@ -24,10 +23,16 @@ from whisperlite.runtime.lower.call import (
     kernel_for,
 )
 
-ATTENTION = {"float32": attention.attention_packed_f32, "float16": attention.attention_packed_f16}
-
-
-SCORES = {"float32": attention.cross_scores_f32, "float16": attention.cross_scores_f16}
+ATTENTION = {
+    "float32": attention.attention_packed_f32,
+    "float16": attention.attention_packed_f16,
+    "int8": attention_int8.attention_packed_int8,
+}
+SCORES = {
+    "float32": attention.cross_scores_f32,
+    "float16": attention.cross_scores_f16,
+    "int8": attention_int8.cross_scores_int8,
+}
 
 
 def lower_pack(kernels: dict[str, Kernel], name: str) -> Lower:
@@ -46,7 +51,7 @@ def lower_pack(kernels: dict[str, Kernel], name: str) -> Lower:
         }
         kernel, scratch = kernels[attrs["dtype"]], 0
         if "scratch" in kernel.params:
-            scratch = 4 * PANEL * source.shape[2] // attrs["n_head"]
+            scratch = 4 * PANEL * source.shape[2] // attrs["n_head"]  # a float32 panel is the most that any needs
             arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
         return [Call(node, kernel, arguments, 0, 8 * int(np.prod(source.shape)), scratch)]
 
@@ -66,7 +71,7 @@ def lower_attention_packed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
     source, target = low.buffer(q), low.buffer(node)
     n_batch, n_new, n_state = source.shape
     head_size = n_state // attrs["n_head"]
-    scratch = attention.attention_scratch_bytes(attrs["n_ctx"], head_size)
+    scratch = attention.attention_scratch_bytes(head_size)
     arguments: dict[str, int | Ref] = {
         "q": low.pointer(q),
         "q_batch": source.strides[0],
@@ -85,9 +90,7 @@ def lower_attention_packed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
         "scratch_bytes": scratch,
     }
     n_scores = n_batch * n_new * attrs["n_head"] * attrs["n_ctx"]
-    n_audio = low.buffer(keys).shape[0]
-    panel_bytes = int(WEIGHT_BYTES[low.buffer(keys).dtype])
-    n_bytes = 2 * panel_bytes * n_audio * attrs["n_ctx"] * n_state + 8 * n_batch * n_new * n_state
+    n_bytes = low.buffer(keys).n_bytes + low.buffer(values).n_bytes + 8 * n_batch * n_new * n_state
     return [
         Call(node, kernel_for(ATTENTION, low, node, keys), arguments, 4 * n_scores * head_size, n_bytes, scratch)
     ]
@@ -99,7 +102,7 @@ def lower_cross_scores(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> li
     n_batch, n_new, n_state = source.shape
     head_size = n_state // attrs["n_head"]
     heads = np.array(attrs["heads"], np.int32)
-    scratch = attention.attention_scratch_bytes(attrs["n_ctx"], head_size)
+    scratch = attention.attention_scratch_bytes(head_size)
     arguments: dict[str, int | Ref] = {
         "q": low.pointer(q),
         "q_batch": source.strides[0],

@@ -11,7 +11,7 @@ from typing import Any
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import NodeId
-from whisperlite.kernels import blocks, halves, matmul, rows
+from whisperlite.kernels import blocks, halves, matmul, matmul_int8, rows
 from whisperlite.kernels.registry import Kernel
 from whisperlite.runtime.lower.call import (
     PANEL,
@@ -24,6 +24,7 @@ from whisperlite.runtime.lower.call import (
     kernel_for,
     n_rows_of,
 )  # fmt: skip
+from whisperlite.runtime.panels import int8_chunk
 from whisperlite.runtime.weights import panel_shape
 
 MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16": matmul.matmul_bf16}
@@ -58,7 +59,7 @@ class BlockWeight:
 
 def block_weight(dtype: str) -> BlockWeight | None:
     """Kernels for a quantised dtype; None for a float one."""
-    if dtype in WEIGHT_BYTES:
+    if dtype in WEIGHT_BYTES or dtype == "int8":
         return None
     bits, size, zero = panel_shape(dtype)
     kernels = BLOCKS.get((bits, size, zero is None))
@@ -74,7 +75,7 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     rest = inputs[2:]
     bias = rest.pop(0) if attrs["has_bias"] else None
     residual = rest.pop(0) if attrs["has_residual"] else None
-    source, target = low.buffer(x), low.buffer(node)
+    source, target, dtype = low.buffer(x), low.buffer(node), low.buffer(weight).dtype
     taps, stride, pad = attrs["taps"], attrs["stride"], attrs["pad"]
     n_in, n_out = source.shape[-1], target.shape[-1]
     lda, ldc = low.stride(x), low.stride(node)
@@ -90,57 +91,57 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     if residual is not None:
         residual_address, ldr = low.rows_of(residual)
         residual_batch = batch_stride(low.buffer(residual)) if n_batch > 1 and not broadcast else 0
-    packed = block_weight(low.buffer(weight).dtype)
+    packed = block_weight(dtype)
     if packed is not None:
         if framed or n_batch > 1:
-            raise BackendError(f"op 'linear' has no kernel for frames and {low.buffer(weight).dtype} weights")
+            raise BackendError(f"op 'linear' has no kernel for frames and {dtype} weights")
         return [_block_linear(low, node, attrs, packed)]
-    calls = []
-    if pad:
-        calls.append(
-            Call(
-                node,
-                rows.zero_pad_rows,
-                {
-                    "out": low.pointer(node),
-                    "batch_stride": c_batch,
-                    "n_batch": n_batch,
-                    "n_rows": n_rows,
-                    "row_bytes": ldc,
-                    "pad": pad,
-                },
-            )
-        )
+    arguments: dict[str, int | Ref] = {
+        "a": low.pointer(x),
+        "a_batch": a_batch,
+        "n_batch": n_batch,
+        "n_rows": n_rows,
+        "taps": taps,
+        "n_in": n_in,
+        "panels": low.panels(weight),
+        "n_panels": -(-n_out // PANEL),
+        "c": low.pointer(node, pad * ldc),
+        "c_batch": c_batch,
+        "ldc": ldc,
+        "bias": 0 if bias is None else low.table(bias).ctypes.data,
+        "residual": residual_address,
+        "residual_batch": residual_batch,
+        "ldr": ldr,
+        "activation": int(attrs["activation"] == "gelu"),
+    }
+    scratch = 0
+    if dtype == "int8":
+        kernel, chunk, item_bytes = matmul_int8.matmul_int8, int8_chunk(n_in), 1.0
+        scratch = matmul_int8.int8_scratch_bytes(n_in, taps, stride, chunk)
+        arguments |= {"ldf": lda, "stride": stride, "chunk": chunk}
+        arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
+    else:
+        kernel, item_bytes = kernel_for(MATMUL, low, node, weight), WEIGHT_BYTES[dtype]
+        arguments |= {"lda": lda * stride, "tap_stride": lda}
     n_weights = taps * n_in * n_out
-    calls.append(
-        Call(
-            node,
-            kernel_for(MATMUL, low, node, weight),
-            {
-                "a": low.pointer(x),
-                "a_batch": a_batch,
-                "lda": lda * stride,
-                "n_batch": n_batch,
-                "n_rows": n_rows,
-                "taps": taps,
-                "tap_stride": lda,
-                "n_in": n_in,
-                "panels": low.panels(weight),
-                "n_panels": -(-n_out // PANEL),
-                "c": low.pointer(node, pad * ldc),
-                "c_batch": c_batch,
-                "ldc": ldc,
-                "bias": 0 if bias is None else low.table(bias).ctypes.data,
-                "residual": residual_address,
-                "residual_batch": residual_batch,
-                "ldr": ldr,
-                "activation": int(attrs["activation"] == "gelu"),
-            },
-            flops=2 * n_batch * n_rows * n_weights,
-            n_bytes=int(WEIGHT_BYTES[low.buffer(weight).dtype] * n_weights) + 4 * n_batch * n_rows * (n_in + n_out),
-        )
-    )
-    return calls
+    flops = 2 * n_batch * n_rows * n_weights
+    n_bytes = int(item_bytes * n_weights) + 4 * n_batch * n_rows * (n_in + n_out)
+    return [*_zero_pad(low, node, pad, n_batch, c_batch), Call(node, kernel, arguments, flops, n_bytes, scratch)]
+
+
+def _zero_pad(low: Lowering, node: NodeId, pad: int, n_batch: int, c_batch: int) -> list[Call]:
+    """The rows of zeros around a result's frames."""
+    if not pad:
+        return []
+    arguments: dict[str, int | Ref] = {
+        "out": low.pointer(node),
+        "batch_stride": c_batch,
+        "n_batch": n_batch,
+        "n_rows": low.buffer(node).shape[-2] - 2 * pad,
+        "row_bytes": low.stride(node),
+        "pad": pad,
+    }
+    return [Call(node, rows.zero_pad_rows, arguments)]
 
 
 def _block_linear(low: Lowering, node: NodeId, attrs: dict[str, Any], packed: BlockWeight) -> Call:
@@ -190,6 +191,9 @@ def lower_embed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call
         "ldo": low.stride(node),
     }
     packed = block_weight(low.buffer(token_embedding).dtype)
+    if low.buffer(token_embedding).dtype == "int8":
+        chunk = int8_chunk(n_state)
+        return [Call(node, matmul_int8.embed_int8, {**arguments, "chunk": chunk}, 0, 9 * n_batch * n_new * n_state)]
     if packed is not None:
         return [Call(node, packed.embed, {**arguments, "zero": packed.zero}, 0, 12 * n_batch * n_new * n_state)]
     return [Call(node, kernel_for(EMBED, low, node, token_embedding), arguments, 0, 12 * n_batch * n_new * n_state)]

@@ -1,0 +1,219 @@
+"""Kernels on bytes against float64 and against the same rounding in NumPy, with guards around every buffer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_memory import Guarded, float_bits, round_up, rows
+
+from whisperlite.kernels import attention, attention_int8, matmul_int8
+from whisperlite.kernels.reference import ops as reference
+from whisperlite.runtime.panels import int8_chunk, pack_int8, round_int8, unpack_int8
+
+
+def relative(got, want):
+    return np.linalg.norm(got - want) / np.linalg.norm(want)
+
+
+def panel_shapes(n_audio, n_head, n_ctx, head_size):
+    keys = (n_audio, n_head, -(-n_ctx // 32), head_size + 4, 32)
+    return keys, (n_audio, n_head, head_size // 32, 132 * -(-n_ctx // 128), 32)
+
+
+def packed(x, n_head, is_keys):
+    """Panels of keys or values (A, T, D)."""
+    n_audio, n_ctx, n_state = x.shape
+    head_size = n_state // n_head
+    source = rows(x)
+    panels = Guarded(panel_shapes(n_audio, n_head, n_ctx, head_size)[0 if is_keys else 1], np.int8)
+    name, kernel = ("k", attention_int8.pack_keys_int8) if is_keys else ("v", attention_int8.pack_values_int8)
+    batch, pitch = source.array.strides[:2]
+    arguments = {name: source.address, f"{name}_batch": batch, f"ld{name}": pitch}
+    scratch = Guarded((128 * head_size,), np.uint8)
+    if is_keys:
+        arguments |= {"scratch": scratch.address, "scratch_bytes": scratch.array.nbytes}
+    kernel(n_batch=n_audio, n_ctx=n_ctx, n_head=n_head, head_size=head_size, panels=panels.address, **arguments)
+    panels.check()
+    scratch.check()
+    return panels
+
+
+@pytest.mark.parametrize("n_ctx", [1, 3, 32, 45, 128, 131, 300])
+@pytest.mark.parametrize("n_head, head_size", [(1, 64), (3, 32)])
+def test_panels_hold_what_the_reference_packs(n_ctx, n_head, head_size):
+    x = np.random.default_rng(n_ctx).standard_normal((2, n_ctx, n_head * head_size)).astype(np.float32) + 1
+    heads = reference.split_heads(x, n_head)
+    keys = reference.unpack_keys(packed(x, n_head, True).array, n_ctx)
+    centred = heads - heads.mean(2, keepdims=True)
+    np.testing.assert_allclose(keys, centred, atol=np.abs(centred).max() / 250)
+    values = reference.unpack_values(packed(x, n_head, False).array, n_ctx, head_size)
+    np.testing.assert_allclose(values, heads, atol=np.abs(heads).max() / 250)
+    for is_keys, pack in ((True, reference.pack_keys), (False, reference.pack_values)):
+        out = np.zeros(panel_shapes(2, n_head, n_ctx, head_size)[0 if is_keys else 1], np.int8)
+        pack(x, out=out, n_head=n_head, dtype="int8")
+        same = out.view(np.uint8) == packed(x, n_head, is_keys).array.view(np.uint8)
+        assert same.mean() > 0.98  # the last bit of a mean may turn a code or a scale
+
+
+def attend(q, keys, values, n_head, n_ctx, audio_rows=None):
+    n_batch, n_new, n_state = q.shape
+    head_size = n_state // n_head
+    query, out = rows(q), Guarded((n_batch, n_new, round_up(n_state, 32)))
+    scratch = Guarded((attention.attention_scratch_bytes(head_size),), np.uint8)
+    offsets = Guarded.of(np.array(audio_rows, np.int32)) if audio_rows else None
+    attention_int8.attention_packed_int8(
+        q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_new=n_new,
+        audio_rows=offsets.address if offsets else 0, n_audio=len(keys.array), key_panels=keys.address,
+        value_panels=values.address, n_ctx=n_ctx, n_head=n_head, head_size=head_size,
+        scale_bits=float_bits(head_size**-0.5), out=out.address, out_batch=out.array.strides[0],
+        ldo=out.array.strides[1], scratch=scratch.address, scratch_bytes=scratch.array.nbytes,
+    )  # fmt: skip
+    out.check()
+    scratch.check()
+    return out.array[..., :n_state]
+
+
+def exact_attention(q, k, v, n_head, audio):
+    heads = [reference.split_heads(x.astype(np.float64), n_head) for x in (q, k[audio], v[audio])]
+    scores = heads[0] @ heads[1].swapaxes(-1, -2) * heads[0].shape[-1] ** -0.5
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return reference.join_heads(e / e.sum(-1, keepdims=True) @ heads[2])
+
+
+@pytest.mark.parametrize("n_ctx", [1, 31, 45, 128, 129, 300])
+@pytest.mark.parametrize("n_new", [1, 2, 13])
+@pytest.mark.parametrize("n_head, head_size", [(1, 64), (3, 32)])
+def test_attention_is_close(n_ctx, n_new, n_head, head_size):
+    rng = np.random.default_rng(n_ctx)
+    q = rng.standard_normal((5, n_new, n_head * head_size)).astype(np.float32) * 2
+    k, v = rng.standard_normal((2, 3, n_ctx, n_head * head_size)).astype(np.float32) + 1
+    keys, values = packed(k, n_head, True), packed(v, n_head, False)
+    got = attend(q, keys, values, n_head, n_ctx, [0, 2, 2, 5])
+    want = exact_attention(q, k, v, n_head, [0, 0, 2, 2, 2])
+    assert relative(got, want) < 0.02
+
+
+def test_one_sharp_position_leaves_the_others_their_share():
+    """A score so large that its span's other probabilities round to 0 takes nothing from the other spans."""
+    q = np.zeros((1, 1, 64), np.float32)
+    q[..., 0] = 8
+    k, v = np.zeros((1, 1024, 64), np.float32), np.ones((1, 1024, 64), np.float32)
+    k[0, 500, 0] = 6.5  # as much as some 660 of the others
+    v[0, 500] = -1
+    got = attend(q, packed(k, 1, True), packed(v, 1, False), 1, 1024)
+    want = exact_attention(q, k, v, 1, [0])
+    np.testing.assert_allclose(got, want, atol=0.15)
+
+
+def test_a_query_of_zeros_gives_the_mean():
+    v = np.random.default_rng(0).standard_normal((1, 45, 64)).astype(np.float32)
+    got = attend(np.zeros((1, 2, 64), np.float32), packed(v, 1, True), packed(v, 1, False), 1, 45)
+    np.testing.assert_allclose(got, v.mean(1, keepdims=True).repeat(2, 1), atol=0.01)
+
+
+def test_scores_differ_from_exact_ones_by_the_same_for_all_positions():
+    rng = np.random.default_rng(0)
+    q, k = rng.standard_normal((1, 4, 96)).astype(np.float32), rng.standard_normal((1, 45, 96)).astype(np.float32)
+    keys, query, heads = packed(k, 3, True), rows(q), Guarded.of(np.array([2, 0], np.int32))
+    out = Guarded((1, 4, 2, 64))
+    scratch = Guarded((attention.attention_scratch_bytes(32),), np.uint8)
+    attention_int8.cross_scores_int8(
+        q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_batch=1, n_new=4,
+        audio_rows=0, n_audio=1, key_panels=keys.address, n_ctx=45, n_head=3, head_size=32,
+        scale_bits=float_bits(32**-0.5), heads=heads.address, n_heads=2, out=out.address, ldo=256,
+        scratch=scratch.address, scratch_bytes=scratch.array.nbytes,
+    )  # fmt: skip
+    out.check()
+    scratch.check()
+    split = [reference.split_heads(x, 3) for x in (q, k)]
+    want = (split[0] @ split[1].swapaxes(-1, -2) * 32**-0.5)[0, [2, 0]].swapaxes(0, 1)
+    difference = out.array[0, ..., :45] - want
+    assert np.ptp(difference, axis=-1).max() < 0.08
+
+
+@pytest.mark.parametrize("n_in, n_out", [(32, 1), (64, 33), (128, 40), (384, 70)])
+def test_weights_are_packed_as_numpy_rounds_them(n_in, n_out):
+    weight = np.random.default_rng(n_in).standard_normal((n_out, n_in)).astype(np.float32)
+    weight[0] = 0
+    unpacked = unpack_int8(pack_int8(weight))
+    np.testing.assert_allclose(unpacked[:n_out], round_int8(weight), atol=1e-6)
+    assert not unpacked[n_out:].any()
+
+
+def multiply(x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, pad=0):
+    """x (B, F, N), weight (D, taps * N): what the kernel makes of them, and its panels as float32."""
+    n_batch, n_frames, n_in = x.shape
+    n_out, chunk = len(weight), int8_chunk(n_in)
+    n_rows = (n_frames - taps) // stride + 1
+    panels, frames = Guarded.of(pack_int8(weight)), rows(x, n_in + pad)
+    out = Guarded((n_batch, n_rows, round_up(n_out, 32)))
+    n_scratch = matmul_int8.int8_scratch_bytes(n_in, taps, stride, chunk)
+    scratch = Guarded((n_scratch,), np.uint8)
+    added = rows(residual) if residual is not None else None
+    offsets = rows(bias[None]) if bias is not None else None
+    matmul_int8.matmul_int8(
+        a=frames.address, a_batch=frames.array.strides[0], ldf=frames.array.strides[1], n_batch=n_batch,
+        n_rows=n_rows, taps=taps, stride=stride, n_in=n_in, chunk=chunk, panels=panels.address,
+        n_panels=-(-n_out // 32), c=out.address, c_batch=out.array.strides[0], ldc=out.array.strides[1],
+        bias=offsets.address if offsets else 0, residual=added.address if added else 0,
+        residual_batch=added.array.strides[0] if added else 0, ldr=added.array.strides[1] if added else 0,
+        activation=int(gelu), scratch=scratch.address, scratch_bytes=n_scratch,
+    )  # fmt: skip
+    out.check()
+    scratch.check()
+    return out.array[..., :n_out], unpack_int8(panels.array)[:n_out].astype(np.float64)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 5, 7, 24, 25, 100])
+@pytest.mark.parametrize("n_in, n_out", [(32, 1), (64, 33), (128, 96), (384, 40)])
+def test_rows_times_weights(n_rows, n_in, n_out):
+    rng = np.random.default_rng(n_rows + n_in)
+    x = rng.standard_normal((1, n_rows, n_in)).astype(np.float32)
+    x[0, 0] = 0
+    weight = rng.standard_normal((n_out, n_in)).astype(np.float32)
+    got, kept = multiply(x, weight)
+    want = x.astype(np.float64) @ kept.T
+    # Few rows are rounded to two bytes: only the weights' rounding is left.
+    limit = 3e-4 if n_rows <= 24 else 0.012
+    assert np.abs(got - want).max() <= limit * max(np.abs(want).max(), np.sqrt(n_in))
+
+
+def test_a_row_is_the_same_whatever_is_beside_it():
+    """Up to 24 rows: a token checked in a batch gets the bits that it gets alone."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1, 24, 128)).astype(np.float32)
+    weight = rng.standard_normal((64, 128)).astype(np.float32)
+    together, _ = multiply(x, weight)
+    for n in (1, 2, 5, 9):
+        np.testing.assert_array_equal(multiply(x[:, :n], weight)[0], together[:, :n])
+
+
+@pytest.mark.parametrize("n_frames", [9, 90])
+def test_frames_with_taps_and_epilogue(n_frames):
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((2, n_frames, 32)).astype(np.float32)
+    weight, bias = rng.standard_normal((40, 96)).astype(np.float32), rng.standard_normal(40).astype(np.float32)
+    n_rows = (n_frames - 3) // 2 + 1
+    residual = rng.standard_normal((2, n_rows, 40)).astype(np.float32)
+    got, kept = multiply(x, weight, taps=3, stride=2, bias=bias, residual=residual, gelu=True, pad=16)
+    windows = np.stack([x[:, 2 * t : 2 * t + 3].reshape(2, -1) for t in range(n_rows)], 1)
+    sums = windows @ kept.T + bias
+    want = np.empty_like(sums)
+    reference.gelu(sums, out=want)
+    limit = 3e-4 if n_rows <= 24 else 0.02
+    assert np.abs(got - want - residual).max() < limit * np.abs(sums).max()
+
+
+def test_embedding_reads_the_same_weights():
+    rng = np.random.default_rng(1)
+    weight, positions = rng.standard_normal((70, 64)).astype(np.float32), rows(rng.standard_normal((9, 64)))
+    panels = Guarded.of(pack_int8(weight))
+    tokens, past = Guarded.of(np.array([[3, 69]], np.int32)), Guarded.of(np.array([4], np.int32))
+    out = Guarded((1, 2, 64))
+    matmul_int8.embed_int8(
+        tokens=tokens.address, past=past.address, panels=panels.address, positions=positions.address, ldp=256,
+        n_batch=1, n_new=2, n_state=64, out=out.address, ldo=256, chunk=64,
+    )  # fmt: skip
+    out.check()
+    want = unpack_int8(panels.array)[[3, 69]] + positions.array[[4, 5]]
+    np.testing.assert_allclose(out.array[0], want, atol=1e-5)

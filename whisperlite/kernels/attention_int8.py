@@ -1,0 +1,390 @@
+"""Attention on keys and values in 8 bits: byte products, float32 sums, no score row longer than 128 positions.
+
+In: query rows, quantised key and value panels. Out: attention rows. Knows nothing of: layers, beams, windows.
+
+Scores are sums of products of unsigned key bytes (zero 128) and signed query bytes. Probabilities become unsigned
+bytes, each 128 positions scaled to their own maximum, so that one sharp position does not round the others away.
+Everything a span of 128 positions needs stays in the first cache.
+
+    keys    for 32 positions: scales float32 [32], codes [K/4][32][4], less the mean key, which no softmax sees
+    values  for 32 columns of a head, for each 128 positions: scales float32 [32], codes [32][32][4], signed
+
+ref: SageAttention (Zhang et al. 2024) for keys less their mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.attention import (
+    ATTENTION_PARAMS,
+    SCORES_PARAMS,
+    row_add_scaled,
+    row_scale,
+    share_attention,
+    share_scores,
+)
+from whisperlite.kernels.int8 import (
+    FLOAT_ZERO,
+    FLOAT_ZERO_BITS,
+    ZERO,
+    byte_products,
+    code_factor,
+    dot_bytes,
+    largest_magnitude,
+    round_row,
+    to_i64,
+)
+from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.simd import F32, I8, I32, copy_bytes, fill_zero, int64, vector
+from whisperlite.kernels.softmax import (
+    CORRECTION,
+    FACTOR,
+    LOG2_E,
+    LOWEST,
+    SPAN,
+    START,
+    STATE_BYTES,
+    TOP,
+    UNIT,
+    add_to_sum,
+    advance_states,
+    clear_states,
+    note_top,
+    of_row,
+    one_over_sum,
+)
+from whisperlite.kernels.tiles import (
+    MAX_ROWS,
+    PANEL,
+    PANEL_BYTES,
+    SUBPANELS,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    TILE_VECTORS,
+    largest_tile,
+    tile_switch,
+)
+
+SPAN_BYTES = PANEL_BYTES + SPAN // 4 * PANEL_BYTES  # of 32 columns of values
+SMALLEST_UNIT = np.float32(1.0e-15)
+TOP_CODE = 255.0
+ONE = np.float32(1.0)
+ONE_127TH = np.float32(1.0 / 127.0)
+
+
+def _score_tile(b, kind, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
+    """Scores, in units of each row, of ``n_rows`` queries for TILE_COLUMNS positions."""
+    width = cpu.vector_width()
+    kind = vector(F32, width)
+    first = b.add(b.add(states, int64(START)), b.mul(row0, int64(4)))
+    starts = []
+    for r in range(n_rows):
+        start = simd.splat(b, simd.load(b, simd.offset(b, first, 4 * r), I32), width)
+        starts += [start] * TILE_VECTORS
+    (totals,), scales = byte_products(b, [q], n_rows, ldq, panel, column, n_quads, [starts], True)
+    zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, width)) for scale in scales]
+    for r in range(n_rows):
+        target = b.add(out, b.mul(ldo, int64(r)))
+        for v in range(TILE_VECTORS):
+            value = simd.fma(b, b.bitcast(totals[r * TILE_VECTORS + v], kind), scales[v], zeros[v])
+            simd.store(b, value, simd.offset(b, target, 4 * width * v))
+
+
+def _value_tile(b, kind, n_rows, p, ldp, states, row0, panel, column, n_quads, out, ldo):
+    """out = out * correction + probabilities x values, for TILE_COLUMNS columns."""
+    width = cpu.vector_width()
+    kind = vector(F32, width)
+    starts = [ir.Constant(vector(I32, width), None)] * (n_rows * TILE_VECTORS)
+    (totals,), scales = byte_products(b, [p], n_rows, ldp, panel, column, n_quads, [starts], False)
+    states = b.add(states, b.mul(row0, int64(4)))
+    for r in range(n_rows):
+        correction = simd.splat(b, simd.load(b, simd.offset(b, states, CORRECTION + 4 * r), F32), width)
+        factor = simd.splat(b, simd.load(b, simd.offset(b, states, FACTOR + 4 * r), F32), width)
+        target = b.add(out, b.mul(ldo, int64(r)))
+        for v in range(TILE_VECTORS):
+            place = simd.offset(b, target, 4 * width * v)
+            kept = b.fmul(simd.load(b, place, kind), correction)
+            total = b.sitofp(totals[r * TILE_VECTORS + v], kind)
+            simd.store(b, simd.fma(b, total, b.fmul(scales[v], factor), kept), place)
+
+
+@intrinsic
+def score_tile(typingctx, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
+    return tile_switch(_score_tile, None, TILE_ROWS, 10)
+
+
+@intrinsic
+def value_tile(typingctx, n_rows, p, ldp, states, row0, panel, column, n_quads, out, ldo):
+    return tile_switch(_value_tile, None, TILE_ROWS, 10)
+
+
+def _exp2(b, x, scale):
+    """``scale * 2**x`` for x in -20..0 (below, as at -20), relative error 1e-4: enough for a byte."""
+    n = x.type.count
+    x = simd.fmax(b, x, simd.const(-20.0, n))
+    magic = simd.const(1.5 * 2.0**23, n)
+    shifted = b.fadd(x, magic)
+    f = b.fsub(x, b.fsub(shifted, magic))
+    p = simd.const(0.0551717746 * scale, n)
+    for c in (0.242611372, 0.69326097, 0.999928027):
+        p = simd.fma(b, p, f, simd.const(c * scale, n))
+    power = b.shl(b.bitcast(shifted, vector(I32, n)), simd.const_int(23, n))
+    return b.bitcast(b.add(b.bitcast(p, vector(I32, n)), power), vector(F32, n))
+
+
+@intrinsic
+def soften_int8(typingctx, scores, codes, states, row):
+    """Scores of SPAN positions of one row to unsigned bytes, relative to the span's top; their sum to the row's."""
+
+    def emit(context, b, signature, args):
+        scores, codes, states, row = args
+        width = cpu.vector_width()
+        kind, words = vector(F32, width), vector(I32, width)
+        unit, below = of_row(b, states, row, UNIT, width), b.fneg(of_row(b, states, row, TOP, width))
+        for i in range(SPAN // width):
+            x = simd.fma(b, simd.load(b, simd.offset(b, scores, 4 * width * i), kind), unit, below)
+            # Adding 2**23 rounds to an integer and leaves it in the lowest bits.
+            value = b.fadd(_exp2(b, x, TOP_CODE), simd.const(2.0**23, width))
+            code = b.trunc(b.bitcast(value, words), vector(I8, width))
+            simd.store(b, code, simd.offset(b, codes, width * i), 1)
+        ones = simd.const_int(0x01010101, width)
+        total = ir.Constant(words, None)
+        for i in range(SPAN // (4 * width)):
+            total = dot_bytes(b, total, simd.load(b, simd.offset(b, codes, 4 * width * i), words), ones)
+        add_to_sum(b, states, row, b.sitofp(total, kind), of_row(b, states, row, FACTOR, width))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), emit
+
+
+@njit
+def quantize_queries(source, lds, n_rows, head_size, scale, codes, states):
+    """Rows of a head to signed bytes; of each the unit of its scores, and what its sums begin with."""
+    for row in range(n_rows):
+        top = largest_magnitude(source + row * lds, head_size)
+        total = round_row(source + row * lds, head_size, code_factor(top), 0, codes + row * head_size)
+        # Not zero: a position that is not there must stay below all others.
+        simd.store_f32(states + UNIT + 4 * row, max(top * scale * ONE_127TH, SMALLEST_UNIT))
+        simd.store_i32(states + START + 4 * row, FLOAT_ZERO_BITS - ZERO * to_i64(total))
+
+
+@njit
+def scores_of_panel(codes, states, n_rows, head_size, panel, scores, lds):
+    """Scores of query rows for the 32 positions of a panel, in units of each row."""
+    for s in range(SUBPANELS):
+        row = 0
+        while row < n_rows:
+            taken = largest_tile(n_rows - row)
+            score_tile(
+                taken, codes + row * head_size, head_size, states, row, panel, s * TILE_COLUMNS, head_size // 4,
+                scores + row * lds + 4 * s * TILE_COLUMNS, lds,
+            )  # fmt: skip
+            row += taken
+
+
+@njit
+def key_panel_bytes(head_size):
+    return (head_size + 4) * PANEL
+
+
+@njit
+def key_bytes(n_ctx, head_size):
+    return (n_ctx + PANEL - 1) // PANEL * key_panel_bytes(head_size)
+
+
+@njit
+def value_bytes(n_ctx, head_size):
+    return head_size // PANEL * ((n_ctx + SPAN - 1) // SPAN) * SPAN_BYTES
+
+
+@njit
+def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scratch, target, ldt):
+    """Attention of ``n_rows`` queries, at most MAX_ROWS, over one head."""
+    lds_scores, ldo = 4 * SPAN, 4 * head_size
+    states = scratch
+    scores = states + STATE_BYTES
+    mixed = scores + MAX_ROWS * lds_scores
+    shares = mixed + MAX_ROWS * ldo
+    codes = shares + MAX_ROWS * SPAN
+    n_spans = (n_ctx + SPAN - 1) // SPAN
+    clear_states(states, n_rows)
+    fill_zero(mixed, n_rows * ldo)
+    quantize_queries(source, lds, n_rows, head_size, scale * LOG2_E, codes, states)
+    for span in range(n_spans):
+        left = min(SPAN, n_ctx - span * SPAN)
+        for p in range((left + PANEL - 1) // PANEL):
+            panel = keys + (span * (SPAN // PANEL) + p) * key_panel_bytes(head_size)
+            scores_of_panel(codes, states, n_rows, head_size, panel, scores + p * PANEL_BYTES, lds_scores)
+        for row in range(n_rows):
+            for t in range(left, SPAN):
+                simd.store_f32(scores + row * lds_scores + 4 * t, LOWEST)
+            note_top(scores + row * lds_scores, states, row)
+        advance_states(states)
+        for row in range(n_rows):
+            soften_int8(scores + row * lds_scores, shares + row * SPAN, states, row)
+        for column in range(0, head_size, TILE_COLUMNS):
+            panel = values + (column // PANEL * n_spans + span) * SPAN_BYTES
+            row = 0
+            while row < n_rows:
+                taken = largest_tile(n_rows - row)
+                value_tile(
+                    taken, shares + row * SPAN, SPAN, states, row, panel, column % PANEL, (left + 3) // 4,
+                    mixed + row * ldo + 4 * column, ldo,
+                )  # fmt: skip
+                row += taken
+    for row in range(n_rows):
+        row_scale(mixed + row * ldo, head_size, one_over_sum(states, row), target + row * ldt)
+
+
+@njit
+def score_row(source, keys, n_ctx, head_size, scale, scratch, target):
+    """Scaled scores of one query for all positions of one head."""
+    states, scores, codes = scratch, scratch + STATE_BYTES, scratch + STATE_BYTES + PANEL_BYTES
+    quantize_queries(source, 0, 1, head_size, scale, codes, states)
+    for p in range((n_ctx + PANEL - 1) // PANEL):
+        panel = keys + p * key_panel_bytes(head_size)
+        scores_of_panel(codes, states, 1, head_size, panel, scores, PANEL_BYTES)
+        count = min(PANEL, n_ctx - p * PANEL)
+        row_scale(scores, count, simd.load_f32(states + UNIT), target + p * PANEL_BYTES)
+
+
+_attend = share_attention(attend_rows, key_bytes, value_bytes)
+_score = share_scores(score_row, key_bytes)
+
+
+@kernel(*ATTENTION_PARAMS)
+def attention_packed_int8(args, sync, thread, n_threads):
+    """``attention_packed_f32`` on keys and values in 8 bits."""
+    _attend(args, sync, thread)
+
+
+@kernel(*SCORES_PARAMS)
+def cross_scores_int8(args, sync, thread, n_threads):
+    """``cross_scores_f32`` on keys in 8 bits, less the same for all positions: q times the mean key."""
+    _score(args, sync, thread)
+
+
+KEY_GROUP = 12  # panels of a work item
+
+
+@kernel("k", "k_batch", "ldk", "n_batch", "n_ctx", "n_head", "head_size", "panels", "scratch", "scratch_bytes")
+def pack_keys_int8(args, sync, thread, n_threads):
+    """Keys (A, T, H*K) less their mean over T to panels [A][H][ceil(T/32)] of scales and codes.
+
+    ``scratch``: two rows of a head and its codes a thread.
+    """
+    k, k_batch, ldk, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
+    mean = arg(args, 8) + thread * arg(args, 9)
+    centred, codes = mean + 4 * head_size, mean + 8 * head_size
+    n_panels = (n_ctx + PANEL - 1) // PANEL
+    n_groups = (n_panels + KEY_GROUP - 1) // KEY_GROUP
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_head * n_groups:
+            break
+        group, owner = item % n_groups, item // n_groups
+        source = k + owner // n_head * k_batch + owner % n_head * head_size * 4
+        fill_zero(mean, 4 * head_size)
+        for t in range(n_ctx):
+            row_add_scaled(source + t * ldk, head_size, ONE, mean)
+        row_scale(mean, head_size, -ONE / simd.to_f32(n_ctx), mean)
+        for p in range(group * KEY_GROUP, min(n_panels, (group + 1) * KEY_GROUP)):
+            panel = panels + (owner * n_panels + p) * key_panel_bytes(head_size)
+            fill_zero(panel, PANEL_BYTES)
+            for column in range(PANEL):
+                t = p * PANEL + column
+                if t < n_ctx:
+                    copy_bytes(centred, source + t * ldk, 4 * head_size)
+                    row_add_scaled(mean, head_size, ONE, centred)
+                    top = largest_magnitude(centred, head_size)
+                    round_row(centred, head_size, code_factor(top), ZERO, codes)
+                    simd.store_f32(panel + 4 * column, top * ONE_127TH)
+                else:
+                    fill_zero(codes, head_size)
+                for quad in range(head_size // 4):
+                    place = panel + PANEL_BYTES + quad * PANEL_BYTES + 4 * column
+                    simd.store_i32(place, simd.load_i32(codes + 4 * quad))
+
+
+@intrinsic
+def pack_span(typingctx, source, lds, n_positions, panel):
+    """Up to SPAN positions of 32 columns to signed codes with a scale for each column."""
+
+    def emit(context, b, signature, args):
+        source, lds, n_positions, panel = args
+        width = cpu.vector_width()
+        kind, words = vector(F32, width), vector(I32, width)
+        n_vectors = PANEL // width
+
+        def row(b, t):
+            place = b.add(source, b.mul(lds, t))
+            return [simd.load(b, simd.offset(b, place, 4 * width * v), kind) for v in range(n_vectors)]
+
+        def highest(b, t, tops):
+            return [simd.fmax(b, simd.fabs(b, x), top) for x, top in zip(row(b, t), tops, strict=True)]
+
+        tops = simd.loop(b, n_positions, [simd.const(0.0, width)] * n_vectors, highest)
+        inverse = []
+        for v, top in enumerate(tops):
+            simd.store(b, b.fmul(top, simd.const(1 / 127, width)), simd.offset(b, panel, 4 * width * v))
+            positive = b.fcmp_ordered(">", top, simd.const(0.0, width))
+            inverse.append(b.select(positive, b.fdiv(simd.const(127.0, width), top), simd.const(0.0, width)))
+        codes = simd.offset(b, panel, PANEL_BYTES)
+
+        def code(b, x, v):
+            return b.fptosi(simd.rint(b, b.fmul(x, inverse[v])), words)
+
+        def quad(b, i, _):
+            first = b.mul(i, int64(4))
+            rows = [row(b, b.add(first, int64(j))) for j in range(4)]
+            for v in range(n_vectors):
+                word = b.and_(code(b, rows[0][v], v), simd.const_int(255, width))
+                for j in range(1, 4):
+                    byte = b.and_(code(b, rows[j][v], v), simd.const_int(255, width))
+                    word = b.or_(word, b.shl(byte, simd.const_int(8 * j, width)))
+                simd.store(b, word, b.add(codes, b.add(b.mul(i, int64(PANEL_BYTES)), int64(4 * width * v))))
+            return []
+
+        n_whole = b.sdiv(n_positions, int64(4))
+        simd.loop(b, n_whole, [], quad)
+        done = b.mul(n_whole, int64(4))
+
+        # Positions of a last quad that is not whole are added to its word one by one.
+        def single(b, i, _):
+            for v, x in enumerate(row(b, b.add(done, i))):
+                place = b.add(codes, b.add(b.mul(n_whole, int64(PANEL_BYTES)), int64(4 * width * v)))
+                byte = b.and_(code(b, x, v), simd.const_int(255, width))
+                shift = simd.splat(b, b.trunc(b.mul(i, int64(8)), I32), width)
+                simd.store(b, b.or_(simd.load(b, place, words), b.shl(byte, shift)), place)
+            return []
+
+        simd.loop(b, b.sub(n_positions, done), [], single)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), emit
+
+
+@kernel("v", "v_batch", "ldv", "n_batch", "n_ctx", "n_head", "head_size", "panels")
+def pack_values_int8(args, sync, thread, n_threads):
+    """Values (A, T, H*K) to panels [A][H][K/32][ceil(T/128)] of scales and codes; K is a multiple of 32."""
+    v, v_batch, ldv, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
+    n_spans, n_panels = (n_ctx + SPAN - 1) // SPAN, head_size // PANEL
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_head * n_panels * n_spans:
+            break
+        span, column = item % n_spans, item // n_spans % n_panels * PANEL
+        owner = item // (n_spans * n_panels)
+        source = v + owner // n_head * v_batch + (owner % n_head * head_size + column) * 4
+        count = min(SPAN, n_ctx - span * SPAN)
+        panel = panels + item * SPAN_BYTES
+        if count < SPAN:
+            fill_zero(panel, SPAN_BYTES)
+        pack_span(source + span * SPAN * ldv, ldv, count, panel)

@@ -1,0 +1,350 @@
+"""Matrix multiplication with weights and activations in 8 bits, float32 sums from chunk to chunk of K.
+
+In: float32 rows or frames A, int8 panels. Out: float32 rows C. Knows nothing of: file formats.
+
+A panel has 32 columns; for each chunk of K (128 steps, or 64 or 32 where K asks for it):
+
+    scales  float32 [32]
+    codes   [chunk/4][32][4] unsigned bytes, zero 128
+
+Rows of A are rounded chunk by chunk as well. Many rows get signed bytes; few rows, whose cost is the weights' bytes
+alone, get two bytes each, so that a decode step rounds nothing but weights.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.int8 import (  # fmt: skip
+    FLOAT_ZERO,
+    FLOAT_ZERO_BITS,
+    ZERO,
+    byte_products,
+    code_factor,
+    largest_magnitude,
+    round_row,
+)
+from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
+from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.simd import F32, I8, I32, fill_zero, int64, load_i32, vector
+from whisperlite.kernels.tiles import (
+    MAX_ROWS,
+    PANEL,
+    PANEL_BYTES,
+    SUBPANELS,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    TILE_VECTORS,
+    largest_tile,
+    tile_switch,
+)
+
+FINE_ROWS = {16: (5, 4, 3, 2, 1), 8: (2, 1), 4: (2, 1)}[cpu.vector_width()]
+ITEM_ROWS = 96  # of one work item: their codes stay in L2
+HEAD_BYTES = 16  # of a chunk of a row: scale, start of its sums, start of the sums of its low bytes
+FINE_UNITS = 127 * 256
+
+
+def _c_places(b, n_rows, c, ldc):
+    width = cpu.vector_width()
+    rows = [b.add(c, b.mul(ldc, int64(r))) for r in range(n_rows)]
+    return [simd.offset(b, row, 4 * width * v) for row in rows for v in range(TILE_VECTORS)]
+
+
+def _add_to_c(b, values, places, accumulate):
+    """C (+)= factors[0] * factors[1] for each vector."""
+    with b.if_else(b.icmp_signed("!=", accumulate, int64(0))) as (then, otherwise):
+        with then:
+            for (x, y), place in zip(values, places, strict=True):
+                simd.store(b, simd.fma(b, x, y, simd.load(b, place, x.type)), place)
+        with otherwise:
+            for (x, y), place in zip(values, places, strict=True):
+                simd.store(b, b.fmul(x, y), place)
+
+
+def _head(b, heads, ldh, row, place, lanes, of_type):
+    return simd.splat(b, simd.load(b, simd.offset(b, b.add(heads, b.mul(ldh, int64(row))), place), of_type), lanes)
+
+
+def _tile(b, _, n_rows, a, lda, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
+    """C[n_rows, TILE_COLUMNS] (+)= one chunk of rows x panel."""
+    width = cpu.vector_width()
+    kind = vector(F32, width)
+    starts = [_head(b, heads, ldh, r, 4, width, I32) for r in range(n_rows) for _ in range(TILE_VECTORS)]
+    (totals,), scales = byte_products(b, [a], n_rows, lda, panel, column, n_quads, [starts], True)
+    zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, width)) for scale in scales]
+    values = []
+    for r in range(n_rows):
+        row_scale = _head(b, heads, ldh, r, 0, width, F32)
+        for v in range(TILE_VECTORS):
+            total = b.bitcast(totals[r * TILE_VECTORS + v], kind)
+            values.append((simd.fma(b, total, scales[v], zeros[v]), row_scale))
+    _add_to_c(b, values, _c_places(b, n_rows, c, ldc), accumulate)
+
+
+def _fine_tile(b, _, n_rows, a, lda, low, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
+    """The same for rows of two bytes: high ones at ``a``, low ones ``low`` bytes further."""
+    width = cpu.vector_width()
+    kind = vector(F32, width)
+    starts = [
+        [_head(b, heads, ldh, r, place, width, I32) for r in range(n_rows) for _ in range(TILE_VECTORS)]
+        for place in (4, 8)
+    ]
+    terms = [a, b.add(a, low)]
+    (high, low), scales = byte_products(b, terms, n_rows, lda, panel, column, n_quads, starts, True)
+    values = []
+    for r in range(n_rows):
+        row_scale = _head(b, heads, ldh, r, 0, width, F32)
+        for v in range(TILE_VECTORS):
+            j = r * TILE_VECTORS + v
+            total = b.add(b.shl(high[j], simd.const_int(8, width)), low[j])
+            values.append((b.sitofp(total, kind), b.fmul(scales[v], row_scale)))
+    _add_to_c(b, values, _c_places(b, n_rows, c, ldc), accumulate)
+
+
+@intrinsic
+def int8_tile(typingctx, n_rows, a, lda, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
+    return tile_switch(_tile, None, TILE_ROWS, 11)
+
+
+@intrinsic
+def fine_tile(typingctx, n_rows, a, lda, low, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
+    return tile_switch(_fine_tile, None, FINE_ROWS, 12)
+
+
+def _round_chunk(is_fine):
+    """One chunk of a row: codes, and its head."""
+
+    def emit(context, b, signature, args):
+        x, size, codes, low, head = args
+        lanes = simd.row_lanes()
+        kind, words = vector(F32, lanes), vector(I32, lanes)
+        n_vectors = b.sdiv(size, int64(lanes))
+
+        def values(i):
+            return simd.load(b, b.add(x, b.mul(i, int64(4 * lanes))), kind)
+
+        def highest(b, i, top):
+            return [simd.fmax(b, simd.fabs(b, values(i)), top[0])]
+
+        (top,) = simd.loop(b, n_vectors, [simd.const(0.0, lanes)], highest)
+        top = simd.reduce_lanes(b, top, simd.fmax)
+        units = FINE_UNITS if is_fine else 127
+        positive = b.fcmp_ordered(">", top, ir.Constant(F32, 0.0))
+        inverse = b.select(positive, b.fdiv(ir.Constant(F32, float(units)), top), ir.Constant(F32, 0.0))
+        inverse = simd.splat(b, inverse, lanes)
+
+        def put(b, i, sums):
+            q = b.fptosi(simd.rint(b, b.fmul(values(i), inverse)), words)
+            at = b.mul(i, int64(lanes))
+            if not is_fine:
+                simd.store(b, b.trunc(q, vector(I8, lanes)), b.add(codes, at), 1)
+                return [b.add(sums[0], q)]
+            high = b.ashr(b.add(q, simd.const_int(128, lanes)), simd.const_int(8, lanes))
+            rest = b.sub(q, b.shl(high, simd.const_int(8, lanes)))
+            simd.store(b, b.trunc(high, vector(I8, lanes)), b.add(codes, at), 1)
+            simd.store(b, b.trunc(rest, vector(I8, lanes)), b.add(low, at), 1)
+            return [b.add(sums[0], high), b.add(sums[1], rest)]
+
+        sums = simd.loop(b, n_vectors, [ir.Constant(words, None)] * (2 if is_fine else 1), put)
+        simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / units)), head)
+        first = 0 if is_fine else FLOAT_ZERO_BITS
+        for i, total in enumerate(sums):
+            total = simd.reduce_lanes(b, total, lambda b, x, y: b.add(x, y))
+            start = b.sub(ir.Constant(I32, first), b.mul(total, ir.Constant(I32, ZERO)))
+            simd.store(b, start, simd.offset(b, head, 4 + 4 * i))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), emit
+
+
+@intrinsic
+def round_chunk(typingctx, x, size, codes, low, head):
+    return _round_chunk(False)
+
+
+@intrinsic
+def round_chunk_fine(typingctx, x, size, codes, low, head):
+    return _round_chunk(True)
+
+
+@njit
+def code_pitch(n_in):
+    """Bytes from row to row of codes: not a power of two, or rows would share few cache sets."""
+    return n_in + 64
+
+
+@njit
+def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, heads):
+    """Rows of float32 to codes, ``ldq`` apart, and their heads."""
+    for row in range(n_rows):
+        source, target = a + row * lda, codes + row * ldq
+        for i in range(n_in // chunk):
+            at, head = i * chunk, heads + (row * (n_in // chunk) + i) * HEAD_BYTES
+            if is_fine:
+                round_chunk_fine(source + 4 * at, chunk, target + at, target + ldq // 2 + at, head)
+            else:
+                round_chunk(source + 4 * at, chunk, target + at, 0, head)
+
+
+@njit
+def largest_fine_tile(n_rows):
+    """The most rows of two bytes that one tile can take of ``n_rows``."""
+    for count in FINE_ROWS:
+        if count <= n_rows:
+            return count
+    return 1
+
+
+@njit
+def multiply_panel(
+    codes, ldq, heads, ldh, n_rows, stride, taps, n_chunks, n_quads, is_fine, panel, chunk_bytes, c, ldc
+):  # fmt: skip
+    """All of K for rounded rows and one panel."""
+    step_a, step_head = stride * ldq, stride * ldh
+    for step in range(taps * n_chunks):
+        tap, i = step // n_chunks, step % n_chunks
+        a, head = codes + tap * ldq + i * 4 * n_quads, heads + tap * ldh + i * HEAD_BYTES
+        place = panel + step * chunk_bytes
+        for s in range(SUBPANELS):
+            column, row = s * TILE_COLUMNS, 0
+            while row < n_rows:
+                rows, row_heads, target = a + row * step_a, head + row * step_head, c + row * ldc + 4 * column
+                if is_fine:
+                    taken = largest_fine_tile(n_rows - row)
+                    fine_tile(
+                        taken, rows, step_a, ldq // 2, row_heads, step_head, place, column, n_quads, target, ldc,
+                        step,
+                    )  # fmt: skip
+                else:
+                    taken = largest_tile(n_rows - row)
+                    int8_tile(
+                        taken, rows, step_a, row_heads, step_head, place, column, n_quads, target, ldc, step
+                    )  # fmt: skip
+                row += taken
+
+
+def int8_scratch_bytes(n_in: int, taps: int, stride: int, chunk: int) -> int:
+    """Scratch of one thread: codes of the frames of a work item, and their heads."""
+    frames = (ITEM_ROWS - 1) * stride + taps
+    few = min(frames, (SKINNY_ROWS - 1) * stride + taps)
+    return max(frames * (n_in + 64), few * 2 * (n_in + 64)) + frames * (n_in // chunk) * HEAD_BYTES
+
+
+INT8_MATMUL_PARAMS = (
+    "a", "a_batch", "ldf", "n_batch", "n_rows", "taps", "stride", "n_in", "chunk", "panels", "n_panels", "c",
+    "c_batch", "ldc", "bias", "residual", "residual_batch", "ldr", "activation", "scratch", "scratch_bytes",
+)  # fmt: skip
+
+
+@kernel(*INT8_MATMUL_PARAMS)
+def matmul_int8(args, sync, thread, n_threads):
+    """int8 panels ``[N/32][taps * K/chunk]``.
+
+    ``n_batch`` groups of ``n_rows`` rows; row t of a group is the ``taps`` frames from ``t * stride`` on, which lie
+    ``ldf`` bytes apart.
+    """
+    a, a_batch, ldf, n_batch, n_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    taps, stride, n_in, chunk, panels = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
+    n_panels, c, c_batch, ldc, bias = arg(args, 10), arg(args, 11), arg(args, 12), arg(args, 13), arg(args, 14)
+    residual, residual_batch, ldr, activation = arg(args, 15), arg(args, 16), arg(args, 17), arg(args, 18)
+    codes = arg(args, 19) + thread * arg(args, 20)
+    is_fine = n_rows <= SKINNY_ROWS
+    if is_fine:
+        rows_per_item, panels_per_item = n_rows, max(1, n_panels // (8 * n_threads))
+    else:
+        share = n_batch * n_rows // (4 * n_threads) // MAX_ROWS * MAX_ROWS
+        rows_per_item, panels_per_item = max(SKINNY_ROWS, min(ITEM_ROWS, share)), n_panels
+    ldq = code_pitch(n_in) * (2 if is_fine else 1)
+    n_chunks, chunk_bytes = n_in // chunk, PANEL_BYTES + chunk * PANEL
+    ldh = n_chunks * HEAD_BYTES
+    heads = codes + ((rows_per_item - 1) * stride + taps) * ldq
+    row_items = (n_rows + rows_per_item - 1) // rows_per_item
+    panel_items = (n_panels + panels_per_item - 1) // panels_per_item
+    ready = -1
+    while True:
+        item = claim(sync)
+        if item >= n_batch * row_items * panel_items:
+            break
+        panel0 = item % panel_items * panels_per_item
+        panel1 = min(panel0 + panels_per_item, n_panels)
+        block = item // panel_items
+        batch, row0 = block // row_items, block % row_items * rows_per_item
+        count = min(rows_per_item, n_rows - row0)
+        if ready != block:
+            source = a + batch * a_batch + row0 * stride * ldf
+            round_rows(source, ldf, (count - 1) * stride + taps, n_in, chunk, is_fine, codes, ldq, heads)
+            ready = block
+        target = c + batch * c_batch + row0 * ldc
+        for p in range(panel0, panel1):
+            at = p * PANEL_BYTES
+            multiply_panel(
+                codes, ldq, heads, ldh, count, stride, taps, n_chunks, chunk // 4, is_fine,
+                panels + p * taps * n_chunks * chunk_bytes, chunk_bytes, target + at, ldc,
+            )  # fmt: skip
+            if bias or residual or activation:
+                finish_rows_fast(
+                    target + at, ldc, count, bias + at if bias else 0,
+                    residual + batch * residual_batch + row0 * ldr + at if residual else 0, ldr, activation,
+                    target + at, ldc,
+                )  # fmt: skip
+
+
+@kernel("source", "lds", "n_rows", "n_in", "chunk", "panels", "scratch", "scratch_bytes")
+def pack_weight_int8(args, sync, thread, n_threads):
+    """Weight (n_rows, n_in) to panels; ``scratch`` holds the codes of a chunk a thread."""
+    source, lds, n_rows, n_in, chunk = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    panels, codes = arg(args, 5), arg(args, 6) + thread * arg(args, 7)
+    n_chunks, chunk_bytes = n_in // chunk, PANEL_BYTES + chunk * PANEL
+    while True:
+        p = claim(sync)
+        if p * PANEL >= n_rows:
+            break
+        count = min(PANEL, n_rows - p * PANEL)
+        if count < PANEL:
+            fill_zero(panels + p * n_chunks * chunk_bytes, n_chunks * chunk_bytes)
+        for column in range(count):
+            row = source + (p * PANEL + column) * lds
+            for i in range(n_chunks):
+                panel = panels + (p * n_chunks + i) * chunk_bytes
+                top = largest_magnitude(row + 4 * i * chunk, chunk)
+                round_row(row + 4 * i * chunk, chunk, code_factor(top), ZERO, codes)
+                simd.store_f32(panel + 4 * column, top / 127)
+                for quad in range(chunk // 4):
+                    simd.store_i32(panel + (quad + 1) * PANEL_BYTES + 4 * column, load_i32(codes + 4 * quad))
+
+
+@kernel(
+    "tokens", "past", "panels", "positions", "ldp", "n_batch", "n_new", "n_state", "out", "ldo", "chunk"
+)  # fmt: skip
+def embed_int8(args, sync, thread, n_threads):
+    """Token embedding, read from the panels of the logits matmul, plus positional embedding."""
+    tokens, past, panels, positions, ldp = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_batch, n_new, n_state, out, ldo = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
+    chunk = arg(args, 10)
+    n_chunks, chunk_bytes = n_state // chunk, PANEL_BYTES + chunk * PANEL
+    while True:
+        row = claim(sync)
+        if row >= n_batch * n_new:
+            break
+        token = load_i32(tokens + 4 * row)
+        position = load_i32(past + 4 * (row // n_new)) + row % n_new
+        for i in range(n_chunks):
+            panel = panels + (token // PANEL * n_chunks + i) * chunk_bytes + token % PANEL * 4
+            scale = simd.load_f32(panel)
+            for k in range(chunk):
+                code = load_u8(panel + (k // 4 + 1) * PANEL_BYTES + k % 4) - ZERO
+                at = 4 * (i * chunk + k)
+                value = scale * simd.to_f32(code) + simd.load_f32(positions + position * ldp + at)
+                simd.store_f32(out + row * ldo + at, value)
+
+
+@intrinsic
+def load_u8(typingctx, address):
+    def emit(context, b, signature, args):
+        return b.zext(simd.load(b, args[0], I8, 1), simd.I64)
+
+    return types.int64(types.int64), emit
