@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def full_dict(result: Any) -> dict[str, Any]:
-    """OpenAI's result; with it ``duration``, probabilities of languages, and the decision record.
+    """OpenAI's result; with it ``duration``, ``language_probs``, ``speech`` and the decision record.
 
     Segments also have their ``attempts`` and ``token_probabilities``: text, probability and log-probability of each
     token, where ``alternatives`` were asked for, and text alone where not. The record is ``windows``, what was
@@ -46,6 +46,7 @@ def _record(transcript: Transcript) -> dict[str, Any]:
         "language": transcript.language,
         "language_probs": transcript.language_probs,
         "duration": transcript.duration,
+        "speech": transcript.speech,
         "windows": [_window(window) for window in transcript.windows],
         "account": [_span(span) for span in transcript.account],
     }
