@@ -459,6 +459,11 @@ class WhisperModel:
         return self._model.alignment_heads
 
     @property
+    def backend(self) -> str:
+        """``numba`` or ``numpy``."""
+        return self._model.backend
+
+    @property
     def is_multilingual(self) -> bool:
         return self._model.is_multilingual
 
@@ -509,10 +514,15 @@ class WhisperModel:
         return self._model.prefill(tokens, cache, cross, logits_at, audio_rows, cache_rows)
 
     def step(
-        self, tokens: np.ndarray, cache: KVCache, cross: CrossKV, audio_rows: np.ndarray | None = None
+        self,
+        tokens: np.ndarray,
+        cache: KVCache,
+        cross: CrossKV,
+        audio_rows: np.ndarray | None = None,
+        copy: bool = True,
     ) -> np.ndarray:
-        """Feed one token per row (B,) and return logits (B, V)."""
-        return self._model.step(tokens, cache, cross, audio_rows)
+        """Feed one token per row (B,) and return logits (B, V); without ``copy`` the next step overwrites them."""
+        return self._model.step(tokens, cache, cross, audio_rows, copy)
 
     def cross_attention(
         self,

@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import typer
 
-from whisperlite.cli import bench, convert, graph, info, models, plot, transcribe
+from whisperlite.cli import bench, convert, graph, info, models, plot, stream, transcribe
 from whisperlite.cli.report import report_error
 from whisperlite.errors import OptionError, WhisperliteError
 
@@ -51,6 +51,7 @@ def root(
 
 
 transcribe.register(app)
+stream.register(app)
 graph.register(app)
 info.register(app)
 models.register(app)
