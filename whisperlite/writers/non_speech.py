@@ -14,7 +14,7 @@ from whisperlite.results import Segment, Word
 
 # ref: openai/whisper normalizers/english.py, which drops words between brackets and in parentheses.
 # Sung text between notes is speech; the notes are not.
-_MARKS = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|（[^（）]*）|【[^【】]*】|\*[^*]+\*|[♩♪♫♬♭♮♯]+")  # noqa: RUF001
+_MARKS = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|（[^（）]*）|【[^【】]*】|\*[^*\s](?:[^*]*[^*\s])?\*|[♩♪♫♬♭♮♯]+")  # noqa: RUF001
 _SAYS_SOMETHING = re.compile(r"\w")
 
 
