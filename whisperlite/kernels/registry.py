@@ -31,7 +31,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba import njit, types
-from numba.core import config
+from numba.core import config, event
 
 from whisperlite import knobs, trace
 from whisperlite.kernels.simd import fetch_add, load_i64
@@ -100,8 +100,35 @@ def compile_entry(function: Callable[..., Any], signature: Any) -> Any:
         return _compile(function, signature)
 
 
+class _FirstPass(event.Listener):
+    """Says that a function is being compiled, when the first pass over its code begins."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.seen = False
+
+    def on_start(self, started: Any) -> None:
+        if not self.seen:
+            self.seen = True
+            trace.compiling(self.name)
+
+    def on_end(self, ended: Any) -> None:
+        pass
+
+
 def _compile(function: Callable[..., Any], signature: Any) -> Any:
+    first_pass = _FirstPass(function.__name__)
     started = time.perf_counter()
+    with event.install_listener("numba:run_pass", first_pass):
+        compiled = _through_cache(function, signature)
+    seconds = time.perf_counter() - started
+    trace.debug(1, f"{'compiled' if first_pass.seen else 'loaded'} {function.__name__} in {seconds:.2f} s")
+    if first_pass.seen:
+        trace.compiling(function.__name__, seconds)
+    return compiled
+
+
+def _through_cache(function: Callable[..., Any], signature: Any) -> Any:
     folder = cache_folder()
     compiled = None
     if folder is not None:
@@ -117,9 +144,6 @@ def _compile(function: Callable[..., Any], signature: Any) -> Any:
             config.CACHE_DIR = saved
     if compiled is None:
         compiled = numba.cfunc(signature)(function)
-    hit = bool(getattr(compiled, "cache_hits", 0))
-    seconds = time.perf_counter() - started
-    trace.debug(1, f"{'loaded' if hit else 'compiled'} {function.__name__} in {seconds:.2f} s")
     return compiled
 
 
