@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there: human recordings and full goldens are not committed")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def compiled_kernels():
+    """For tests that look at what commands say: a command that compiles kernels would say so."""
+    subprocess.run([sys.executable, "-m", "whisperlite", "warmup"], cwd=REPOSITORY, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,24 @@ import soundfile
 import whisperlite
 from whisperlite.audio.vad import VadOptions
 from whisperlite.cli import transcribe
-from whisperlite.cli.transcribe import temperatures
+from whisperlite.cli.values import grammar_text, heads, temperatures
 from whisperlite.errors import OptionError
 from whisperlite.results import Segment
+from whisperlite.transcribe import make_options
 from whisperlite.writers import OPENAI_FORMATS, SUFFIXES, WriterOptions, output_stems, render, write_text
+
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
 
 LINE = re.compile(r"\[(\d\d:)?\d\d:\d\d\.\d{3} --> (\d\d:)?\d\d:\d\d\.\d{3}\] .*\S")
 
 
+# No config file of whoever runs the tests takes part.
+NO_CONFIG = {**os.environ, "XDG_CONFIG_HOME": "/nowhere", "APPDATA": "/nowhere"}
+
+
 def cli(*arguments: object, **settings) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "whisperlite", *map(str, arguments)]
+    settings.setdefault("env", NO_CONFIG)
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **settings)
 
 
@@ -54,7 +61,7 @@ def test_demo():
 
 def test_version_help_and_knobs():
     assert cli("--version").stdout == f"whisperlite {whisperlite.__version__}\n"
-    assert "--no-speech-threshold" in cli("transcribe", "--help", env={**os.environ, "COLUMNS": "200"}).stdout
+    assert "--no-speech-threshold" in cli("transcribe", "--help", env={**NO_CONFIG, "COLUMNS": "200"}).stdout
     assert "WHISPERLITE_CHECK" in cli("knobs").stdout
 
 
@@ -102,7 +109,9 @@ def test_one_failed_file_does_not_stop_the_others(demo, tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[0].startswith("error: ") and "missing.wav" in done.stderr
-    assert done.stderr.splitlines()[1] == "1 of 2 files failed"
+    error, summary, reason = done.stderr.splitlines()
+    assert re.fullmatch(r"1 done, 1 failed of 2 files; 0:06 of audio in \d+\.\d s, \d+\.\dx real time", summary)
+    assert reason == f"failed: {missing}: {error.removeprefix('error: ')}"
     assert (tmp_path / "demo.txt").read_text().strip()
 
 
@@ -212,7 +221,7 @@ def test_interrupt_is_quiet(tmp_path):
     soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 600), 16000)
     command = [sys.executable, "-m", "whisperlite", "transcribe", str(tmp_path / "long.wav"), "--model", "nano"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(2)
+    assert process.stderr is not None and "detected language" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
@@ -226,7 +235,10 @@ def test_temperatures():
     assert temperatures(0.0, 0.2) == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     assert temperatures(0.5, 0.25) == (0.5, 0.75, 1.0)
     assert temperatures(0.3, None) == (0.3,)
-    assert temperatures(1.5, 0.2) == (1.5,)
+    assert temperatures("1.5", 0.2) == (1.5,)
+    assert temperatures("0,0.5", 0.2) == (0.0, 0.5)
+    with pytest.raises(OptionError, match="--temperature 'warm'"):
+        temperatures("warm", 0.2)
 
 
 def segment(start: float, end: float, text: str) -> Segment:
@@ -279,34 +291,146 @@ def test_every_option_can_be_given():
     no_names = {"logit_filters", "max_new_tokens", "vad_parameters"}  # a function; another name; one option each
     assert set(OPTION_NAMES) - parameters == no_names
     vad = {f"vad_{field.name}" for field in dataclasses.fields(VadOptions)}
-    own = vad | {
-        "files", "model", "compute_type", "threads", "backend", "draft", "temperature_increment_on_fallback",
-        "output_dir", "output_format", "quiet", "verbose", "diarize", "speakers", *transcribe._WRITER_PARAMETERS,
+    layout = {field.name for field in dataclasses.fields(WriterOptions)}
+    assert layout == set(transcribe.LAYOUT_OPTIONS) and set(transcribe.MODEL_OPTIONS) < parameters
+    own = {
+        *vad, *layout, *transcribe.MODEL_OPTIONS, "files", "device", "fp16", "temperature_increment_on_fallback",
+        "diarize", "speakers", "output_dir", "output_format", "resume", "json_lines", "quiet", "verbose",
+        "progress",
     }  # fmt: skip
-    assert {field.name for field in dataclasses.fields(WriterOptions)} == transcribe._WRITER_PARAMETERS
     assert parameters - set(OPTION_NAMES) == own
-    chosen_elsewhere = {"temperature", "grammar", "alignment_heads", "batch_size"}
-    assert parameters - own - chosen_elsewhere == transcribe._OPTION_PARAMETERS
+    assert set(inspect.signature(transcribe.translate).parameters) == parameters - {"task"}
 
 
-def test_defaults_are_those_of_the_options():
-    from whisperlite.transcribe import WordOptions
-
-    assert WordOptions().prepend_punctuations == transcribe.PREPEND_PUNCTUATIONS
-    assert WordOptions().append_punctuations == transcribe.APPEND_PUNCTUATIONS
+def test_defaults_are_those_of_the_engine():
+    parameters = inspect.signature(transcribe.transcribe).parameters
+    given = {name: parameter.default for name, parameter in parameters.items()}
+    assert make_options(**transcribe.engine_options(given, ())) == make_options(
+        temperature=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    )
 
 
 def test_heads_and_grammars(tmp_path):
-    assert transcribe.heads(None) is None and transcribe.heads("2") == 2
-    assert transcribe.heads("2.0,3.1") == [(2, 0), (3, 1)]
+    assert heads(None) is None and heads("2") == 2
+    assert heads("2.0,3.1") == [(2, 0), (3, 1)]
     with pytest.raises(OptionError, match="--alignment-heads 'x'"):
-        transcribe.heads("x")
+        heads("x")
     text = 'root ::= "a"'
-    assert transcribe.grammar_text(None) is None and transcribe.grammar_text(text) == text
+    assert grammar_text(None) is None and grammar_text(text) == text
     (tmp_path / "g.gbnf").write_text(text)
-    assert transcribe.grammar_text(str(tmp_path / "g.gbnf")) == text
+    assert grammar_text(str(tmp_path / "g.gbnf")) == text
     with pytest.raises(OptionError, match="give GBNF, or a file"):
-        transcribe.grammar_text(str(tmp_path / "none.gbnf"))
+        grammar_text(str(tmp_path / "none.gbnf"))
+
+
+BAD_OF_OPENAI = {
+    "device": (["--device", "cuda"], "--device 'cuda'"),
+    "fp16": (["--fp16", "True"], "--compute-type"),
+    "resume without outputs": (["--resume"], "--resume needs outputs"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OF_OPENAI)
+def test_what_cannot_be_honoured(name):
+    arguments, message = BAD_OF_OPENAI[name]
+    fails(cli("transcribe", "x.wav", *arguments), 2, message)
+
+
+def test_a_call_of_openais_command_line(demo, tmp_path):
+    arguments = (
+        f"--model nano --model_dir {tmp_path} --device cpu -o {tmp_path} -f srt --verbose False --task transcribe "
+        "--language English --temperature 0 --best_of None --beam_size 2 --patience 1.0 --length_penalty None "
+        "--suppress_tokens -1 --condition_on_previous_text False --fp16 False --word_timestamps True "
+        "--temperature_increment_on_fallback None --compression_ratio_threshold 2.4 --logprob_threshold None "
+        "--no_speech_threshold 0.6 --highlight_words False --max_words_per_line 3 --threads 0 --clip_timestamps 0 "
+        "--hallucination_silence_threshold None --carry_initial_prompt False"
+    )
+    done = cli("transcribe", demo, *arguments.split())
+    assert done.returncode == 0 and done.stdout == done.stderr == ""
+    assert (tmp_path / "demo.srt").read_text().count("-->") >= 2
+
+
+def test_translate_is_a_task(demo):
+    arguments = ["--model", "nano", "--language", "en"]
+    done = cli("translate", demo, *arguments)
+    assert done.returncode == 0 and done.stdout == cli("transcribe", demo, *arguments, "--task", "translate").stdout
+    fails(cli("translate", demo, "--task", "translate"), 2, "--task")
+
+
+def test_folders_globs_and_resume(demo, tmp_path):
+    for name in ("a", "deep/b", "deep/c"):
+        path = tmp_path / f"{name}.flac"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(Path(demo).read_bytes())
+    (tmp_path / "deep" / "c.flac").write_bytes(b"no audio at all")
+    out = tmp_path / "out"
+    arguments = [tmp_path, "--model", "nano", "--language", "en", "-q", "-f", "txt,srt", "-o", out, "--resume"]
+    first = cli("transcribe", *arguments)
+    assert first.returncode == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.srt", "a.txt", "b.srt", "b.txt"]
+    assert "2 done, 1 failed of 3 files" in first.stderr
+    (out / "b.srt").unlink()
+    os.utime(out / "a.srt", (2e9, 2e9))
+    marked = (out / "a.txt").stat().st_mtime_ns
+    again = cli("transcribe", *arguments)
+    assert "1 done, 1 skipped, 1 failed of 3 files" in again.stderr
+    assert f"{tmp_path / 'a.flac'}: finished before" in again.stderr
+    assert (out / "b.srt").is_file() and (out / "a.txt").stat().st_mtime_ns == marked
+    os.utime(tmp_path / "a.flac", (3e9, 3e9))  # recorded anew
+    only = cli("transcribe", str(tmp_path / "*.flac"), *arguments[1:])
+    assert only.returncode == 0 and only.stderr == "" and (out / "a.txt").stat().st_mtime_ns > marked
+
+
+def test_all_finished_needs_no_model(demo, tmp_path):
+    arguments = [demo, "--language", "en", "-f", "txt", "-o", tmp_path, "--resume", "--model"]
+    assert cli("transcribe", *arguments, "nano").returncode == 0
+    done = cli("transcribe", *arguments, tmp_path / "none.pt")
+    assert done.returncode == 0 and done.stdout == "" and "finished before" in done.stderr
+
+
+def test_json_lines(demo, tmp_path):
+    missing = tmp_path / "missing.wav"
+    arguments = [demo, missing, "--model", "nano", "--json-lines", "-f", "txt", "-o", tmp_path]
+    done = cli("transcribe", *arguments, "--verbose")
+    assert done.returncode == 1
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == [
+        "start", "segment", "segment", "window", "done", "failed", "summary",
+    ]  # fmt: skip
+    assert events[0]["language"] == "en" and 0 < events[0]["language_probability"] <= 1
+    assert events[1]["text"] == " Hotel one left three kilo." and events[1]["file"] == demo
+    assert events[3]["verdict"] == "transcribed" and events[3]["attempts"][0]["temperature"] == 0
+    assert events[4]["outputs"] == [str(tmp_path / "demo.txt")] and events[4]["speed"] > 0
+    assert events[4]["accounts"][0][-1]["end"] == events[4]["duration"]
+    assert "missing.wav" in events[5]["error"]
+    assert {name: events[6][name] for name in ("files", "done", "skipped", "failed", "not_started")} == {
+        "files": 2, "done": 1, "skipped": 0, "failed": 1, "not_started": 0,
+    }  # fmt: skip
+    drafted = cli("transcribe", demo, "--model", "nano", "--draft", "nano", "--json-lines", "--verbose").stdout
+    assert json.loads(drafted.splitlines()[3])["attempts"][0]["draft"]["drafted"] >= 0
+    quiet = cli("transcribe", demo, "--model", "nano", "--json-lines", "--quiet").stdout
+    assert [json.loads(line)["event"] for line in quiet.splitlines()] == ["start", "done", "summary"]
+
+
+def test_interrupt_tells_what_was_done(demo, tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 600), 16000)
+    command = [
+        sys.executable,
+        "-m",
+        "whisperlite",
+        "transcribe",
+        demo,
+        str(tmp_path / "long.wav"),
+        "--model",
+        "nano",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "long.wav" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "1 done, 1 not started of 2 files" in errors
 
 
 def test_words_batch_and_record(demo, tmp_path):

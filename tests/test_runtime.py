@@ -174,6 +174,18 @@ def test_kernels_are_cached_on_disk(tmp_path):
     assert "compiled gelu_f32" in first.stderr and "loaded gelu_f32" in again.stderr
 
 
+def test_only_what_is_compiled_is_told_of(tmp_path):
+    code = (
+        "from whisperlite.trace import compile_listener\n"
+        "with compile_listener(lambda name, seconds: print(name, seconds if seconds is None else 'done')):\n"
+        f"    {RUN_A_KERNEL}"
+    )
+    first = run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    again = run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    assert first.stdout == "gelu_f32 None\ngelu_f32 done\n10.0\n"
+    assert again.stdout == "10.0\n"
+
+
 @pytest.mark.parametrize("where", ["/proc/no/such/folder", "/dev/null/folder"])
 def test_a_cache_folder_that_cannot_be_written_breaks_nothing(where):
     done = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=where, WHISPERLITE_DEBUG="1")

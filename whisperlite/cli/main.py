@@ -14,9 +14,11 @@ from typing import Annotated, cast
 
 import typer
 
-from whisperlite.cli import bench, convert, graph, info, models, plot, stream, transcribe
-from whisperlite.cli.report import report_error
+from whisperlite.cli import bench, convert, graph, info, listen, models, plot, stream, transcribe, warmup
+from whisperlite.cli.command import App, Group
+from whisperlite.cli.report import CompileNotice, report_error
 from whisperlite.errors import OptionError, WhisperliteError
+from whisperlite.trace import compile_listener
 
 DATA_ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 
@@ -25,8 +27,9 @@ _ArgumentError = cast(
     "type[typer.BadParameter]", typer.BadParameter.__mro__[typer.BadParameter.__mro__.index(Exception) - 1]
 )
 
-app = typer.Typer(
-    add_completion=False,
+app = App(
+    cls=Group,
+    rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
@@ -43,19 +46,24 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    ctx: typer.Context,
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="As --config of each command.")] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
     """Whisper speech recognition."""
+    ctx.obj = {"config": config}
 
 
 transcribe.register(app)
 stream.register(app)
+listen.register(app)
 graph.register(app)
 info.register(app)
 models.register(app)
 convert.register(app)
+warmup.register(app)
 bench.register(app)
 plot.register(app)
 
@@ -67,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(arguments, prog_name="whisperlite", standalone_mode=False)
+        with compile_listener(CompileNotice()):
+            code = app(arguments, prog_name="whisperlite", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except _ArgumentError as error:

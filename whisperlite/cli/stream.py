@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whisperlite.cli.report import note
-from whisperlite.cli.transcribe import heads, number_or_none
+from whisperlite.cli.values import heads, number_or_none
 from whisperlite.errors import OptionError
 
 if TYPE_CHECKING:

@@ -1,0 +1,268 @@
+"""What all commands share, and those that do not transcribe: config, help, completion, inputs, align, warmup."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+
+import whisperlite
+from whisperlite.cli import config
+from whisperlite.cli.command import App, plain_flags
+from whisperlite.cli.inputs import expand
+from whisperlite.cli.main import app
+from whisperlite.errors import OptionError
+
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
+
+REPOSITORY = Path(__file__).parent.parent
+SCREEN_LINES = 24
+
+
+def cli(*arguments: object, folder: Path | None = None, **environment: object) -> subprocess.CompletedProcess[str]:
+    """Run a command; no config file of whoever runs the tests takes part."""
+    command = [sys.executable, "-m", "whisperlite", *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_CONFIG_HOME": "/nowhere", "APPDATA": "/nowhere"}
+    env |= {name: str(value) for name, value in environment.items()}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder, env=env)
+
+
+@pytest.fixture(scope="module")
+def demo() -> str:
+    return whisperlite.demo_audio()
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[str, typer.core.TyperCommand]:
+    return typer.main.get_command(app).commands
+
+
+# help and completion
+
+
+def test_help_of_every_command_is_in_groups_that_fit_a_screen(commands):
+    for name in commands:
+        done = cli(name, "--help", COLUMNS=80)
+        assert done.returncode == 0 and done.stderr == ""
+        for group in done.stdout.split("\n\n")[1:]:
+            assert len(group.splitlines()) <= SCREEN_LINES, f"{name}: {group}"
+            assert all(len(line) <= 80 for line in group.splitlines())
+
+
+def test_help_lists_every_command(commands):
+    listed = cli("--help").stdout
+    assert all(f"  {name} " in listed for name in commands)
+
+
+def test_completion():
+    def complete(words: str) -> list[str]:
+        done = cli(_WHISPERLITE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=len(words.split(" ")) - 1)
+        return done.stdout.split()
+
+    assert "warmup" in complete("whisperlite war")
+    assert "--language-detection-segments" in complete("whisperlite detect-language --language-d")
+    assert {"tiny", "tiny.en"} <= set(complete("whisperlite detect-language --model ti"))
+    assert "fr" in complete("whisperlite align --language f")
+    assert (
+        "complete" in cli("--show-completion", "bash").stdout + cli("--show-completion", SHELL="/bin/bash").stdout
+    )
+
+
+# flags
+
+
+def flags_app() -> list:
+    own = App()
+
+    @own.command("run")
+    def run(
+        both: Annotated[bool, typer.Option("--both-ways/--no-both-ways")] = True,
+        one: Annotated[bool, typer.Option("--one-way", "-o")] = False,
+        text: Annotated[str, typer.Option()] = "",
+    ) -> None: ...
+
+    return typer.main.get_command(own).params
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (["--both_ways", "False"], ["--no-both-ways"]),
+        (["--both-ways", "true", "x"], ["--both-ways", "x"]),
+        (["--both_ways=False"], ["--no-both-ways"]),
+        (["--one_way", "True"], ["--one-way"]),
+        (["--one-way", "False", "x"], ["x"]),
+        (["-o", "False"], []),
+        (["--both-ways", "x"], ["--both-ways", "x"]),
+        (["--text", "True"], ["--text", "True"]),
+        (["--", "--one-way", "False"], ["--", "--one-way", "False"]),
+    ],
+)
+def test_flags_take_true_and_false(given, plain):
+    assert plain_flags(given, flags_app()) == plain
+
+
+def test_flags_take_nothing_else():
+    with pytest.raises(typer.BadParameter, match="give True or False"):
+        plain_flags(["--one-way=maybe"], flags_app())
+
+
+# inputs
+
+
+def test_inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.wav", "a.FLAC", "notes.txt", "deep/c.mp3", ".hidden/d.wav", ".e.wav", "[x].wav"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "empty").mkdir()
+    assert expand([str(tmp_path)])[0] == [str(tmp_path / n) for n in ("[x].wav", "a.FLAC", "b.wav", "deep/c.mp3")]
+    assert expand(["*.wav"])[0] == ["[x].wav", "b.wav"]
+    assert expand(["**/*.mp3"])[0] == [os.path.join("deep", "c.mp3")]
+    assert expand(["[x].wav", "-", "notes.txt", "none.wav"])[0] == ["[x].wav", "-", "notes.txt", "none.wav"]
+    assert expand(["b.wav", "*.wav", "b.wav"])[0] == ["b.wav", "[x].wav"]
+    files, empty = expand(["*.ogg", "empty", "b.wav"])
+    assert files == ["b.wav"] and [error.given for error in empty] == ["*.ogg", "empty"]
+
+
+# config
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_config_gives_defaults_and_the_command_line_wins(demo, tmp_path):
+    path = written(tmp_path, 'model = "nano"\n[detect-language]\ntop = 2\njson_lines = true\n')
+    lines = cli("detect-language", demo, "--config", path)
+    assert len(json.loads(lines.stdout)["probabilities"]) == 2
+    other = cli("--config", path, "detect-language", demo, "--top", 3, "--no-json-lines")
+    assert other.stdout.count("(") == 3
+
+
+def test_config_in_the_default_place(demo, tmp_path):
+    (tmp_path / "whisperlite").mkdir()
+    written(tmp_path / "whisperlite", 'model = "nano"\ntop = 4\n')
+    place = {"XDG_CONFIG_HOME": tmp_path, "APPDATA": tmp_path}
+    assert cli("detect-language", demo, **place).stdout.count("(") == 4
+    assert cli("detect-language", demo, "--config", "none", "--model", "nano", **place).stdout.count("(") == 1
+
+
+BAD_CONFIGS = {
+    "not TOML": ("a = ", "give a TOML file"),
+    "unknown option": ("modle = 'nano'", "no command has an option 'modle'; did you mean model?"),
+    "unknown table": ("[detect-langage]\ntop = 2", "[detect-langage] is not a command; did you mean"),
+    "option of another command": ("[models]\ntop = 2", "[models] has no option 'top'"),
+    "flag": ("json_lines = 'yes'", "give true or false"),
+    "number": ("[detect-language]\ntop = true", "give a number, text"),
+    "value": ("[detect-language]\ntop = 'many'", "config.toml)"),
+    "date": ("model = 2020-01-01", "give a number, text"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_bad_config(name, demo, tmp_path):
+    text, message = BAD_CONFIGS[name]
+    done = cli("detect-language", demo, "--config", written(tmp_path, text))
+    assert done.returncode == 2 and message in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+
+
+def test_config_that_is_not_there(demo, tmp_path):
+    done = cli("detect-language", demo, "--config", tmp_path / "none.toml")
+    assert done.returncode == 2 and "none.toml" in done.stderr
+
+
+def test_lists_are_joined():
+    class Option:
+        name, is_flag = "suppress_tokens", False
+
+    options = {"run": {"suppress-tokens": Option()}}
+    found = config.defaults({"run": {"suppress_tokens": [1, 2]}}, options, "run", Path("c.toml"))
+    assert found == {"suppress_tokens": "1,2"}
+    with pytest.raises(OptionError, match="suppress_tokens = "):
+        config.defaults({"run": {"suppress_tokens": [[1]]}}, options, "run", Path("c.toml"))
+
+
+# languages and words
+
+
+def test_detect_language(demo, tmp_path):
+    done = cli("detect-language", tmp_path / "none.wav", demo, "--model", "nano")
+    assert done.returncode == 1
+    assert done.stdout == f"{demo}: English (en) {float(done.stdout.split()[-1]):.3f}\n"
+    assert done.stderr.startswith("error: ") and "none.wav" in done.stderr
+    lines = cli("detect-language", demo, tmp_path, "--model", "nano", "--json-lines").stdout.splitlines()
+    events = {event["event"]: event for event in map(json.loads, lines)}
+    assert events["language"]["language"] == "en" and events["failed"]["file"] == str(tmp_path)
+
+
+def test_align(demo, tmp_path):
+    text = "Hotel one left three kilo.\nTango."
+    (tmp_path / "said.txt").write_text(text)
+    arguments = ["align", demo, "--model", "nano", "--language", "en"]
+    done = cli(*arguments, "--text-file", tmp_path / "said.txt")
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[3] for row in rows] == text.split()
+    times = [float(value) for row in rows for value in row[:2]]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= 6.1
+    same = cli(*arguments, "--text", text, "--json-lines").stdout.splitlines()
+    assert [json.loads(line)["word"].strip() for line in same] == text.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--text"),
+        (["--text", "a", "--text-file", "b"], "one of them"),
+        (["--text", "  "], "empty"),
+        (["--text-file", "none.txt"], "none.txt"),
+        (["--text", "a", "--alignment-heads", "x"], "--alignment-heads"),
+        (["--text", "a", "--medfilt-width", "4"], "odd"),
+    ],
+)
+def test_align_wrong_calls(arguments, message, demo):
+    done = cli("align", demo, "--model", "nano", *arguments)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+# compiling
+
+
+def test_a_run_that_compiles_says_so_once(demo, tmp_path):
+    arguments = ["detect-language", demo, "--model", "nano"]
+    first = cli(*arguments, WHISPERLITE_CACHE_DIR=tmp_path)
+    assert len(first.stderr.splitlines()) == 1 and "compiling kernels for this CPU" in first.stderr
+    again = cli(*arguments, WHISPERLITE_CACHE_DIR=tmp_path)
+    assert again.stderr == "" and again.stdout == first.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compute_type", ["default", "float32", "bfloat16", "int8"])
+def test_nothing_is_compiled_after_warmup(compute_type, demo, tmp_path):
+    common = ["--model", "nano", "--compute-type", compute_type]
+    place = {"WHISPERLITE_CACHE_DIR": tmp_path, "WHISPERLITE_DEBUG": 1}
+    done = cli("warmup", *common, WHISPERLITE_CACHE_DIR=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("compiled ")
+    assert "compiled log_mel_f32 in " in done.stderr
+    assert cli("warmup", *common, WHISPERLITE_CACHE_DIR=tmp_path).stdout.startswith("nothing to compile")
+    for options in (["--word-timestamps"], ["--beam-size", 3, "--temperature", 0], ["--temperature", 0.5]):
+        done = cli("transcribe", demo, *common, *options, **place)
+        assert done.returncode == 0 and "compil" not in done.stderr
+    done = cli("transcribe", demo, demo.replace("demo", "./demo"), "--batch-size", 2, *common, **place)
+    assert "compil" not in done.stderr
+
+
+def test_warmup_needs_a_folder_and_numba():
+    assert "WHISPERLITE_CACHE_DIR" in cli("warmup", WHISPERLITE_CACHE_DIR="/dev/null/x").stderr
+    done = cli("warmup", "--backend", "numpy")
+    assert done.returncode == 2 and "compiles nothing" in done.stderr

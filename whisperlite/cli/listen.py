@@ -1,0 +1,167 @@
+"""Commands that answer one question about an audio: ``detect-language`` and ``align``.
+
+In: arguments, audio files. Out: languages, or the times of words, on stdout.
+Knows nothing of: how they are found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from whisperlite.cli import inputs
+from whisperlite.cli.options import (
+    OUTPUT,
+    SPEECH,
+    TRANSCRIBING,
+    WORDS,
+    Backend,
+    ComputeType,
+    DetectionSegments,
+    DetectionThreshold,
+    Language,
+    LocalFilesOnly,
+    Model,
+    ModelDir,
+    Revision,
+    Threads,
+    Token,
+    open_model,
+    option,
+)
+from whisperlite.cli.report import report_error
+from whisperlite.errors import OptionError, WhisperliteError
+
+_JsonLines = Annotated[bool, option(OUTPUT, "A JSON object per line on stdout.", "--json-lines/--no-json-lines")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command("detect-language", rich_help_panel=TRANSCRIBING)(detect_language)
+    app.command("align", rich_help_panel=TRANSCRIBING)(align)
+
+
+def detect_language(
+    files: Annotated[list[str], typer.Argument(help="Audio files, globs, folders; - is standard input.")],
+    model: Model = "base",
+    compute_type: ComputeType = "default",
+    threads: Threads = None,
+    backend: Backend = None,
+    revision: Revision = None,
+    token: Token = None,
+    model_dir: ModelDir = None,
+    local_files_only: LocalFilesOnly = False,
+    language_detection_segments: DetectionSegments = 1,
+    language_detection_threshold: DetectionThreshold = 0.5,
+    top: Annotated[int, option(SPEECH, "Languages to name, the most probable first.", min=1, metavar="N")] = 1,
+    json_lines: _JsonLines = False,
+) -> int:
+    """Say which language is spoken in audio files, and how sure that is."""
+    from whisperlite.text import LANGUAGES
+    from whisperlite.transcribe import LanguageOptions
+
+    LanguageOptions(language_detection_segments, language_detection_threshold)  # refused before a model is loaded
+    paths, empty = inputs.expand(files)
+    for missing in empty:
+        _failed(missing.given, missing, json_lines)
+    failed = len(empty)
+    if not paths:
+        return 1
+    whisper = open_model(model, compute_type, threads, backend, revision, token, model_dir, local_files_only)
+    for path in paths:
+        try:
+            found = whisper.detect_language(path, language_detection_segments, language_detection_threshold)
+        except OptionError:
+            raise
+        except (WhisperliteError, OSError) as error:
+            _failed(path, error, json_lines)
+            failed += 1
+            continue
+        best = list(found.items())[:top]
+        if json_lines:
+            probabilities = {code: round(value, 6) for code, value in best}
+            _print({"event": "language", "file": path, "language": best[0][0], "probabilities": probabilities})
+        else:
+            said = ", ".join(f"{LANGUAGES[code].title()} ({code}) {value:.3f}" for code, value in best)
+            print(f"{path}: {said}", flush=True)
+    return 1 if failed else 0
+
+
+def align(
+    file: Annotated[str, typer.Argument(help="Audio file; - is standard input.")],
+    text: Annotated[str | None, option(WORDS, "What is said in it.")] = None,
+    text_file: Annotated[Path | None, option(WORDS, "A file with what is said in it; - is standard input.")] = None,
+    model: Model = "base",
+    compute_type: ComputeType = "default",
+    threads: Threads = None,
+    backend: Backend = None,
+    revision: Revision = None,
+    token: Token = None,
+    model_dir: ModelDir = None,
+    local_files_only: LocalFilesOnly = False,
+    language: Language = None,
+    task: Annotated[
+        str, option(SPEECH, "transcribe, or translate where the text is a translation.")
+    ] = "transcribe",
+    alignment_heads: Annotated[
+        str | None, option(WORDS, "layer.head,layer.head,... or a number of top-most layers.")
+    ] = None,
+    medfilt_width: Annotated[int, option(WORDS, "Frames of the median filter over attention; odd.")] = 7,
+    qk_scale: Annotated[float, option(WORDS, "Factor on attention scores.")] = 1.0,
+    prepend_punctuations: Annotated[str | None, option(WORDS, "Marks joined to the word after them.")] = None,
+    append_punctuations: Annotated[str | None, option(WORDS, "Marks joined to the word before them.")] = None,
+    json_lines: _JsonLines = False,
+) -> None:
+    """Find the time of every word of a text that is known already.
+
+    Prints one word a line: start and end in seconds, its probability, the word; separated by tabs.
+    """
+    from whisperlite.cli.values import heads
+
+    options: dict[str, Any] = {
+        "heads": heads(alignment_heads), "medfilt_width": medfilt_width, "qk_scale": qk_scale,
+    }  # fmt: skip
+    for name, marks in (("prepend", prepend_punctuations), ("append", append_punctuations)):
+        if marks is not None:
+            options[f"{name}_punctuations"] = marks
+    said = _text(file, text, text_file)
+    whisper = open_model(model, compute_type, threads, backend, revision, token, model_dir, local_files_only)
+    for word in whisper.align(file, said, language=language, task=task, **options):
+        if json_lines:
+            _print({"event": "word", **word.to_dict()})
+        else:
+            print(f"{word.start:.2f}\t{word.end:.2f}\t{word.probability:.3f}\t{word.word.strip()}", flush=True)
+
+
+def _text(file: str, text: str | None, text_file: Path | None) -> str:
+    if (text is None) == (text_file is None):
+        raise OptionError("give what is said, as --text or as --text-file, one of them")
+    if text is None:
+        if str(text_file) == inputs.STANDARD_INPUT:
+            if file == inputs.STANDARD_INPUT:
+                raise OptionError("audio and text cannot both come from standard input")
+            text = sys.stdin.read()
+        else:
+            assert text_file is not None
+            try:
+                text = text_file.read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                raise OptionError(f"--text-file {text_file}: {error}") from None
+    words = text.split()
+    if not words:
+        raise OptionError("the text is empty; there is nothing to align")
+    return " " + " ".join(words)
+
+
+def _failed(file: str, error: Exception, json_lines: bool) -> None:
+    report_error(error)
+    if json_lines:
+        _print({"event": "failed", "file": file, "error": " ".join(str(error).split())})
+
+
+def _print(event: dict[str, Any]) -> None:
+    print(json.dumps(event, ensure_ascii=False), flush=True)
