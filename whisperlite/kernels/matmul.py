@@ -120,22 +120,21 @@ def _matmul(product, finish, row_steps, row_bytes):
     ):  # fmt: skip
         """All of K for ``n_rows`` rows and panels ``panel0 .. panel1``, then the epilogue."""
         n_steps = taps * n_in
-        for tap in range(taps):
-            for k0 in range(0, n_in, K_BLOCK):
-                count = min(K_BLOCK, n_in - k0)
-                started = tap * n_in + k0
-                for p in range(panel0, panel1):
+        for p in range(panel0, panel1):
+            at = p * PANEL_BYTES
+            for tap in range(taps):
+                for k0 in range(0, n_in, K_BLOCK):
+                    started = tap * n_in + k0
                     product(
                         a + tap * tap_stride + 4 * k0, lda, n_rows,
-                        panels + (p * n_steps + started) // row_steps * row_bytes, count // row_steps,
-                        c + p * PANEL_BYTES, ldc, started,
+                        panels + (p * n_steps + started) // row_steps * row_bytes,
+                        min(K_BLOCK, n_in - k0) // row_steps, c + at, ldc, started,
                     )  # fmt: skip
-                    if started + count == n_steps and (bias or residual or activation):
-                        at = p * PANEL_BYTES
-                        finish(
-                            c + at, ldc, n_rows, bias + at if bias else 0, residual + at if residual else 0, ldr,
-                            activation, c + at, ldc,
-                        )  # fmt: skip
+            if bias or residual or activation:
+                finish(
+                    c + at, ldc, n_rows, bias + at if bias else 0, residual + at if residual else 0, ldr,
+                    activation, c + at, ldc,
+                )  # fmt: skip
 
     @njit
     def share_matmul(args, sync, n_threads):
