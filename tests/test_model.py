@@ -252,3 +252,17 @@ def test_int8_quantises_float_weights(monkeypatch):
     assert np.abs(logits - exact).max() > 0
     monkeypatch.setenv("WHISPERLITE_CHECK", "1")
     np.testing.assert_array_equal(logits_of(int8, mel), logits)
+
+
+def test_auto_is_int8_where_the_cpu_sums_bytes_and_the_file_is_not_quantised(monkeypatch):
+    from whisperlite.kernels import int8
+    from whisperlite.model.dtypes import resolve_compute_type
+
+    for has_vnni, want in ((True, "int8"), (False, "default")):
+        monkeypatch.setattr(int8, "has_vnni", lambda has_vnni=has_vnni: has_vnni)
+        assert resolve_compute_type("auto", {"a": "float16"}, "numba") == want
+        assert resolve_compute_type("auto", {"a": "q5_0"}, "numba") == "default"
+        assert resolve_compute_type("auto", {"a": "float16"}, "numpy") == "default"
+        assert resolve_compute_type("bfloat16", {"a": "float16"}, "numba") == "bfloat16"
+    monkeypatch.undo()
+    assert Whisper(RandomCheckpoint(ODD), compute_type="auto").compute_type in ("int8", "default")

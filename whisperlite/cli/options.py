@@ -18,7 +18,7 @@ TRUST, WORDS, OUTPUT, LAYOUT = "Fallback and silence", "Words", "Output", "Layou
 VOICE = "Voice activity (transcribe speech alone)"
 TRANSCRIBING, MODELS, INSIDE = "Speech to text", "Models", "Inside and speed"  # groups of commands
 
-COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8")
+COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8", "auto")
 
 
 def option(panel: str, help: str, *names: str, **settings: Any) -> Any:

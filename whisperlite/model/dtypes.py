@@ -12,7 +12,22 @@ from dataclasses import dataclass
 from whisperlite.errors import OptionError
 from whisperlite.quant import QUANTIZED
 
-COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8")
+COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8")  # what a model can be kept in; ``auto`` chooses
+
+
+def resolve_compute_type(compute_type: str, stored: Mapping[str, str], backend: str) -> str:
+    """What ``auto`` means for a checkpoint on this CPU; other compute types are themselves.
+
+    ``auto`` is ``int8`` where the CPU sums byte products in one instruction, else ``default``; and ``default`` for
+    files that are quantised already, and on the NumPy backend, which has no fast bytes.
+    """
+    if compute_type != "auto":
+        return compute_type
+    if backend == "numpy" or any(dtype in QUANTIZED for dtype in stored.values()):
+        return "default"
+    from whisperlite.kernels.int8 import has_vnni
+
+    return "int8" if has_vnni() else "default"
 
 
 @dataclass(frozen=True)
@@ -22,7 +37,7 @@ class KeptDtypes:
     Attributes
     ----------
     compute_type : str
-        One of ``COMPUTE_TYPES``.
+        One of ``COMPUTE_TYPES``; ``auto`` is resolved before.
     stored : mapping of str to str
         Dtype of each tensor in the checkpoint.
     backend : str
@@ -40,7 +55,7 @@ class KeptDtypes:
 
     def __post_init__(self) -> None:
         if self.compute_type not in COMPUTE_TYPES:
-            raise OptionError(f"compute_type={self.compute_type!r}: give one of {', '.join(COMPUTE_TYPES)}")
+            raise OptionError(f"compute_type={self.compute_type!r}: give one of {', '.join(COMPUTE_TYPES)}, auto")
 
     def weight(self, name: str, shape: tuple[int, ...]) -> str:
         """Dtype that a matmul weight is kept in."""

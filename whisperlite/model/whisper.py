@@ -20,7 +20,7 @@ from whisperlite.errors import OptionError
 from whisperlite.graph import Graph, Plan, make_plan
 from whisperlite.model.build import PARTS, graph_of
 from whisperlite.model.cache import CrossKV, KVCache
-from whisperlite.model.dtypes import KeptDtypes
+from whisperlite.model.dtypes import KeptDtypes, resolve_compute_type
 from whisperlite.runtime.executor import Program, Run, Workspace, checked_backend
 from whisperlite.runtime.team import checked_threads
 from whisperlite.runtime.weights import Weights
@@ -43,9 +43,12 @@ class Whisper:
           that the decoder reads stay in 16 bits where they are, which changes no bit of a result.
         - ``float32``: exact; quantised weights are unpacked.
         - ``bfloat16``: rounded to bf16.
-        - ``int8``: blocks of 32 signed bytes with a scale (q8_0). Activations are quantised too, as for all blocks.
+        - ``int8``: bytes, a scale for each 128. Activations are rounded too: to bytes in the encoder and in prompts,
+          to two bytes in a decoding step.
+        - ``auto``: ``int8`` where the CPU sums byte products in one instruction and the file is not quantised, else
+          ``default``.
 
-        Where weights are rounded, the keys and values of the audio are kept in float16, with ``int8`` in bytes, as
+        Where weights are rounded, the keys and values of the audio are kept in float16; with ``int8`` in bytes, as
         are those of the encoder's own attention.
     threads : int, optional
         Members of the thread team; default ``WHISPERLITE_THREADS`` or all CPUs of the process.
@@ -68,12 +71,12 @@ class Whisper:
         backend: str | None = None,
     ):
         self.dims = checkpoint.dims
-        self.compute_type = compute_type
         self.threads = checked_threads(threads)
         self.backend = checked_backend(backend)
         self.alignment_heads: tuple[tuple[int, int], ...] = tuple(checkpoint.alignment_heads)
         stored = {name: checkpoint.dtype(name) for name in checkpoint.names()}
-        self._kept = KeptDtypes(compute_type, stored, self.backend)
+        self.compute_type = resolve_compute_type(compute_type, stored, self.backend)
+        self._kept = KeptDtypes(self.compute_type, stored, self.backend)
         self._weights = Weights(checkpoint)
         self._workspace = Workspace()
         self._lock = threading.RLock()
