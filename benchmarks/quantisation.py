@@ -133,16 +133,18 @@ def whisper_cpp(model: str, compute_type: str) -> dict[str, Any]:
     return {"load": load, "load_cpu": load_cpu, "total": time.perf_counter() - started, "peak_mb": peak_mb()}
 
 
-def write_ctranslate2(model: str, kind: str) -> dict[str, Any]:
-    """Convert an HF folder with CTranslate2's own converter; the target is a folder beside it."""
+def write_ctranslate2(model: str, kinds: str) -> dict[str, Any]:
+    """Convert an HF folder with CTranslate2's own converter; the targets, one for each type, are beside it."""
     import contextlib
 
     from ctranslate2.converters import TransformersConverter
 
-    target = Path(model).with_name(f"ct2-{kind}")
-    with contextlib.redirect_stdout(sys.stderr):
-        TransformersConverter(model).convert(str(target), quantization=kind, force=True)
-    return {"path": str(target)}
+    found = {}
+    for kind in kinds.split(","):
+        found[kind] = str(Path(model).with_name(f"ct2-{kind}"))
+        with contextlib.redirect_stdout(sys.stderr):
+            TransformersConverter(model).convert(found[kind], quantization=kind, force=True)
+    return found
 
 
 def write_pt(model: str, kind: str) -> dict[str, Any]:
@@ -165,29 +167,9 @@ def write_pt(model: str, kind: str) -> dict[str, Any]:
     return {"path": str(target)}
 
 
-def compute_outputs(model: str, compute_type: str) -> dict[str, Any]:
-    """Encoder output and logits of the demo recording, in a file beside the model."""
-    from whisperlite import demo_audio
-    from whisperlite.audio import log_mel_spectrogram
-    from whisperlite.checkpoint import open_checkpoint
-    from whisperlite.model import Whisper
-
-    whisper = Whisper(open_checkpoint(model), compute_type=compute_type)
-    mel = log_mel_spectrogram(demo_audio(), whisper.dims.n_mels, padding=480000)[None, :, :3000]
-    features = whisper.encode(mel)
-    tokens = [50258, 50259, 50359, 50363, *range(1000, 1000 + LOSS_TOKENS - 4)]
-    logits = whisper.prefill(
-        [tokens], whisper.new_cache(1), whisper.cross_kv(features), logits_at=tuple(range(LOSS_TOKENS))
-    )
-    target = Path(model).with_name(f"outputs-{Path(model).name}-{compute_type}.npz")
-    np.savez(target, features=features, logits=logits)
-    return {"path": str(target), "weights_mb": whisper.n_bytes / 1e6}
-
-
 WORKERS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "ctranslate2": write_ctranslate2,
     "pt": write_pt,
-    "outputs": compute_outputs,
     "transcribe": transcribe_recordings,
     "ours": load_and_decode,
     "whisper.cpp": whisper_cpp,
@@ -247,12 +229,14 @@ def types_table(folder: Path, peer: str | None, rows: str) -> list[str]:
         except WhisperliteError as error:  # rows too short for its blocks
             print(f"{kind}: {error}", file=sys.stderr)
     models.append(("ggml q8_0, float32", folder / "ggml-nano-q8_0.bin", "float32"))
-    if peer:
-        copied = Path(shutil.copytree(source, folder / "nano"))
-        for kind in ("float32", "float16"):
-            models.append((f".pt {kind}", Path(ask("pt", copied, kind, peer)["path"]), "default"))
-        for kind in CT2_TYPES:
-            models.append((f"CTranslate2 {kind}", Path(ask("ctranslate2", copied, kind, peer)["path"]), "default"))
+    copied = Path(shutil.copytree(source, folder / "nano"))
+    pt = [kind for kind in ("float32", "float16") if re.search(rows, f".pt {kind}")]
+    ct2 = [kind for kind in CT2_TYPES if re.search(rows, f"CTranslate2 {kind}")]
+    if peer and pt:
+        models += [(f".pt {kind}", Path(ask("pt", copied, kind, peer)["path"]), "default") for kind in pt]
+    if peer and ct2:
+        made = ask("ctranslate2", copied, ",".join(ct2), peer)
+        models += [(f"CTranslate2 {kind}", Path(made[kind]), "default") for kind in ct2]
     references = json.loads((RECORDINGS / "refs.json").read_text())
     wanted = {
         name: words_of(" ".join(segment["text"] for segment in reference["segments"]))
@@ -281,8 +265,31 @@ def types_table(folder: Path, peer: str | None, rows: str) -> list[str]:
     return lines
 
 
-def loss_table(folder: Path) -> list[str]:
-    """Rows by type, of a random model of true size: how far its numbers are from float32's."""
+def compute_outputs(model: Path, compute_type: str) -> tuple[float, dict[str, np.ndarray]]:
+    """Megabytes of packed weights; encoder output and logits of the demo recording."""
+    from whisperlite import demo_audio
+    from whisperlite.audio import load_audio, log_mel_spectrogram
+    from whisperlite.checkpoint import open_checkpoint
+    from whisperlite.model import Whisper
+
+    whisper = Whisper(open_checkpoint(model), compute_type=compute_type)
+    mel = log_mel_spectrogram(load_audio(demo_audio()), whisper.dims.n_mels, padding=480000)[None, :, :3000]
+    features = whisper.encode(mel)
+    tokens = [50258, 50259, 50359, 50363, *range(1000, 1000 + LOSS_TOKENS - 4)]
+    logits = whisper.prefill(
+        [tokens], whisper.new_cache(1), whisper.cross_kv(features), logits_at=tuple(range(LOSS_TOKENS))
+    )
+    return whisper.n_bytes / 1e6, {"features": features.copy(), "logits": logits.copy()}
+
+
+def loss_table(folder: Path, rows: str) -> list[str]:
+    """Rows by type, of a random model of true size: how far its numbers are from float32's.
+
+    Raises
+    ------
+    ValueError
+        A type gives numbers that are none.
+    """
     from benchmarks.random_models import cached_random_model
     from whisperlite.checkpoint.convert import convert
     from whisperlite.conversion import companions
@@ -302,18 +309,20 @@ def loss_table(folder: Path) -> list[str]:
         *((kind, "default") for kind in list(FORMATS)[1:]),
     ]
     for kind, compute_type in runs:
+        label = f"ggml {kind}" + (f", {compute_type}" if compute_type != "default" else "")
+        if exact and not re.search(rows, label):
+            continue
         path = folder / f"ggml-{LOSS_SIZE}-{kind}.bin"
         if path != plain:
             convert(source, path, "ggml", kind, companions)
-        answer = ask("outputs", path, compute_type)
-        with np.load(answer["path"]) as found:
-            outputs = {name: found[name] for name in ("features", "logits")}
+        weights_mb, outputs = compute_outputs(path, compute_type)
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            raise ValueError(f"{label}: not every output is a finite number")
         exact = exact or outputs
         errors = [np.linalg.norm(outputs[name] - exact[name]) / np.linalg.norm(exact[name]) for name in outputs]
         same = np.mean(outputs["logits"].argmax(-1) == exact["logits"].argmax(-1))
-        label = f"ggml {kind}" + (f", {compute_type}" if compute_type != "default" else "")
         lines.append(
-            f"| {label} | {path.stat().st_size / 1e6:.0f} | {answer['weights_mb']:.0f} | {errors[0]:.2g} | "
+            f"| {label} | {path.stat().st_size / 1e6:.0f} | {weights_mb:.0f} | {errors[0]:.2g} | "
             f"{errors[1]:.2g} | {100 * same:.0f} % |"
         )
         print(lines[-1], file=sys.stderr)
@@ -412,7 +421,7 @@ def main() -> None:
     parser.add_argument("--peer", help="interpreter that has pywhispercpp")
     parser.add_argument("--out", type=Path, help="file to write; standard output when not given")
     parser.add_argument("--parts", default=",".join(PARTS), help="sections to measure; default %(default)s")
-    parser.add_argument("--rows", default="", metavar="REGEX", help="rows of the table by type; default all")
+    parser.add_argument("--rows", default="", metavar="REGEX", help="rows of the tables by type; default all")
     arguments = parser.parse_args()
     if arguments.worker:
         name, model, compute_type = arguments.worker
@@ -426,7 +435,7 @@ def main() -> None:
         folder = Path(name)
         tables = {
             "types": lambda: types_table(folder, arguments.peer, arguments.rows),
-            "losses": lambda: loss_table(folder),
+            "losses": lambda: loss_table(folder, arguments.rows),
             "sizes": lambda: size_table(folder, arguments.peer),
         }
         for part in parts:
