@@ -109,6 +109,11 @@ def test_option_tables_are_up_to_date():
     assert done.returncode == 0, "docs/options.md is out of date: run python tools/option_tables.py"
 
 
+def test_command_line_tables_are_up_to_date():
+    done = subprocess.run([sys.executable, "tools/cli_tables.py", "--check"], cwd=REPOSITORY)
+    assert done.returncode == 0, "docs/cli.md is out of date: run python tools/cli_tables.py"
+
+
 def test_every_option_has_a_row():
     rows = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "options.md").read_text(), re.MULTILINE))
     assert set(OPTION_NAMES) - {"max_new_tokens"} <= rows

@@ -13,12 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
+from whisperlite.cli.options import INSIDE
+
 WINDOW_TOKENS, STEPS, BEAMS, PROMPT = 64, 32, 5, 224
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command("bench")(bench)
+    app.command("bench", rich_help_panel=INSIDE)(bench)
 
 
 def bench(

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from whisperlite.cli.options import MODELS
 from whisperlite.errors import OptionError
 
 _Source = Annotated[str, typer.Argument(help="Path, size name, owner/name of the hub, or nano.")]
@@ -22,8 +23,8 @@ _Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command("convert")(convert_model)
-    app.command("quantize")(quantize_model)
+    app.command("convert", rich_help_panel=MODELS)(convert_model)
+    app.command("quantize", rich_help_panel=MODELS)(quantize_model)
 
 
 def convert_model(

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from whisperlite.cli.options import INSIDE
+
 
 class Part(StrEnum):
     encoder = "encoder"
@@ -32,8 +34,8 @@ _NewTokens = Annotated[int, typer.Option(help="New tokens of a decoder call.", m
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command("graph")(show_graph)
-    app.command("profile")(show_profile)
+    app.command("graph", rich_help_panel=INSIDE)(show_graph)
+    app.command("profile", rich_help_panel=INSIDE)(show_profile)
 
 
 def show_graph(

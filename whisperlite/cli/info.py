@@ -8,11 +8,12 @@ from __future__ import annotations
 import typer
 
 from whisperlite import knobs
+from whisperlite.cli.options import INSIDE
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command("knobs")(show_knobs)
+    app.command("knobs", rich_help_panel=INSIDE)(show_knobs)
 
 
 def show_knobs() -> None:

@@ -56,16 +56,8 @@ def root(
     ctx.obj = {"config": config}
 
 
-transcribe.register(app)
-stream.register(app)
-listen.register(app)
-graph.register(app)
-info.register(app)
-models.register(app)
-convert.register(app)
-warmup.register(app)
-bench.register(app)
-plot.register(app)
+for group in (transcribe, stream, listen, plot, models, convert, warmup, bench, graph, info):
+    group.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

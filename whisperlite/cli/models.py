@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whisperlite.cli.options import MODELS
 from whisperlite.cli.report import note
 from whisperlite.errors import CheckpointError, OptionError
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command("models")(show_models)
-    app.command("info")(show_info)
+    app.command("models", rich_help_panel=MODELS)(show_models)
+    app.command("info", rich_help_panel=MODELS)(show_info)
 
 
 def show_models(

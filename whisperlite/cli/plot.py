@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from whisperlite.cli.options import TRANSCRIBING
 from whisperlite.cli.report import note
 
 
@@ -24,7 +25,7 @@ class Kind(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command("plot")(plot)
+    app.command("plot", rich_help_panel=TRANSCRIBING)(plot)
 
 
 def plot(

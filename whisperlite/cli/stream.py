@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from whisperlite.cli.options import TRANSCRIBING
 from whisperlite.cli.report import note
 from whisperlite.cli.values import heads, number_or_none
 from whisperlite.errors import OptionError
@@ -34,7 +35,7 @@ METER_FLOOR_DB = -60.0
 
 def register(app: typer.Typer) -> None:
     """Add this file's command."""
-    app.command("stream")(stream)
+    app.command("stream", rich_help_panel=TRANSCRIBING)(stream)
 
 
 def _option(panel: str, help: str, *names: str, **settings: Any) -> Any:
