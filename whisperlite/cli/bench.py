@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from whisperlite.cli.options import INSIDE
+from whisperlite.cli.options import INSIDE, ComputeType, Model
 
 WINDOW_TOKENS, STEPS, BEAMS, PROMPT = 64, 32, 5, 224
 
@@ -24,8 +24,8 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    model: Annotated[str, typer.Option(help="Size, path, or nano.")] = "nano",
-    compute_type: Annotated[str, typer.Option(help="default, float32, bfloat16 or int8.")] = "default",
+    model: Model = "nano",
+    compute_type: ComputeType = "default",
     threads: Annotated[int | None, typer.Option(help="Default: all the process may use.", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="Of each stage; the median is shown.", min=1)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from whisperlite.cli.options import INSIDE
+from whisperlite.cli.options import INSIDE, Model
 
 
 class Part(StrEnum):
@@ -27,7 +27,6 @@ class Format(StrEnum):
     json = "json"
 
 
-_Model = Annotated[str, typer.Option(help="Size name, owner/name of the hub, a path, or nano.")]
 _Batch = Annotated[int, typer.Option(help="Windows, or rows of the decoder.", min=1)]
 _NewTokens = Annotated[int, typer.Option(help="New tokens of a decoder call.", min=1)]
 
@@ -40,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def show_graph(
     part: Annotated[Part, typer.Argument(help="encoder, cross_kv or decoder.")] = Part.encoder,
-    model: _Model = "nano",
+    model: Model = "nano",
     format: Annotated[Format, typer.Option(help="text, dot (Graphviz) or json.")] = Format.text,
     raw: Annotated[bool, typer.Option("--raw", help="The graph as built, before any pass.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="With sizes fixed: order, memory, lifetimes.")] = False,
@@ -77,7 +76,7 @@ def sizes_of(part: Part, batch: int, new_tokens: int, n_ctx: int) -> dict[str, i
 
 
 def show_profile(
-    model: _Model = "nano",
+    model: Model = "nano",
     batch: _Batch = 1,
     new_tokens: _NewTokens = 1,
     repeats: Annotated[int, typer.Option(help="Runs to add up.", min=1)] = 10,

@@ -67,7 +67,7 @@ Model = Annotated[
 ]  # fmt: skip
 ComputeType = Annotated[
     str,
-    option(MODEL, "What weights are kept in: default (as the file has them), float32, bfloat16, int8, auto (by the CPU).",
+    option(MODEL, "Kept in memory: default (as the file has it), float32, bfloat16, int8, auto (by the CPU).",
            metavar="TYPE", autocompletion=one_of(*COMPUTE_TYPES)),
 ]  # fmt: skip
 Threads = Annotated[int | None, option(MODEL, "All the process may use when not given, or 0.", min=0, metavar="N")]
