@@ -65,7 +65,7 @@ def plot_peers(rows: Sequence[Row], out: Path) -> list[tuple[Path, str]]:
         n_lines = -(-len(stages) // n_columns)
         longest = max(sum(row.stage == stage for row in mine) for stage in stages)
         size = (6 * n_columns, (0.3 * longest + 1.2) * n_lines)
-        figure, axes = plt.subplots(n_lines, n_columns, figsize=size, squeeze=False)
+        figure, axes = plt.subplots(n_lines, n_columns, figsize=size, squeeze=False, layout="constrained")
         for axis, stage in zip(axes.flat, stages, strict=False):
             shown = sorted((row for row in mine if row.stage == stage), key=lambda row: -row.median_ms)
             medians = [row.median_ms for row in shown]
@@ -93,19 +93,25 @@ def plot_history(entries: Sequence[dict[str, Any]], out: Path) -> list[tuple[Pat
                     name = f"{row.compute_type}, {row.threads} threads, {entry['machine']['cpu']}"
                     lines.setdefault(row.stage, {}).setdefault(name, []).append((i, row))
         stages = [stage for stage in STAGES if stage in lines]
-        figure, axes = plt.subplots(len(stages), 1, figsize=(10, 2.2 * len(stages)), squeeze=False, sharex=True)
-        for axis, stage in zip(axes.flat, stages, strict=True):
+        n_lines = -(-len(stages) // 2)
+        figure, axes = plt.subplots(
+            n_lines, 2, figsize=(12, 2 * n_lines + 1), squeeze=False, sharex=True, layout="constrained"
+        )
+        for axis in axes.flat[len(stages) :]:
+            axis.set_visible(False)
+        for axis, stage in zip(axes.flat, stages, strict=False):
             for name, points in lines[stage].items():
                 at = [i for i, _ in points]
                 axis.plot(at, [row.median_ms for _, row in points], marker="o", label=name)
                 axis.fill_between(
                     at, [row.min_ms for _, row in points], [row.max_ms for _, row in points], alpha=0.2
                 )
-            axis.set_ylabel(stage)
+            axis.set_ylabel(f"{stage}, {'MB' if stage == 'rss_mb' else 'ms'}")
             axis.set_ylim(bottom=0)
         axes.flat[0].legend(fontsize="small")
-        axes.flat[-1].set_xticks(range(len(entries)), [entry["commit"] for entry in entries], rotation=60)
-        figure.suptitle(f"{model}: ms over runs")
+        for axis in axes[-1]:
+            axis.set_xticks(range(len(entries)), [entry["commit"] for entry in entries], rotation=60)
+        figure.suptitle(f"{model}: median, least and greatest of each run, oldest first")
         made.append((_save(figure, out / f"history-{model}.png"), f"history of {model}"))
     return made
 
@@ -122,7 +128,6 @@ def _pyplot() -> Any:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.tight_layout()
     figure.savefig(path, dpi=100)
     _pyplot().close(figure)
     return path
