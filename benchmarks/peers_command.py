@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
     machine, load_before = features(), load_average()
     captured = [row for text in options.captured for row in _captured(text)]
     outcome = run_side_by_side(plan, watcher(options.json))
-    _add_programs(options, plan, outcome)
+    if not outcome.interrupted:
+        _add_programs(options, plan, outcome)
     rows = [*rows_of(outcome.series), *captured]
     print(describe(machine))
     print(f"load average {load_before} before, {load_average()} after\n")

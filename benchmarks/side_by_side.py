@@ -72,6 +72,7 @@ class Outcome:
 
     series: list[Series] = field(default_factory=list)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    interrupted: bool = False
 
     def find(self, stage: str, model: str, engine: str, compute_type: str) -> Series | None:
         wanted = (stage, model, engine, compute_type)
@@ -106,6 +107,7 @@ def run_side_by_side(plan: Plan, watch: Watch = Watch()) -> Outcome:
             _run_model(plan, model, outcome, watch)
         except KeyboardInterrupt:  # what was measured so far is worth keeping
             outcome.left_out.append(("everything after", model_name(model), "interrupted"))
+            outcome.interrupted = True
             break
     return outcome
 
