@@ -72,12 +72,14 @@ def audio(shared: Path, n_samples: int) -> Iterator[tuple[np.ndarray, list[tuple
         yield np.concatenate((loaded[name], pause)), segments
 
 
-def run(shared: Path, minutes: float, part_minutes: float, **options: object) -> list[Part]:
-    """Stream and measure."""
+def run(
+    shared: Path, minutes: float, part_minutes: float, threads: int | None, **options: object
+) -> Iterator[Part]:
+    """Stream and measure; a part is given once the stream is a minute past it."""
     from whisperlite import WhisperModel
     from whisperlite.stream import SegmentClosed, StreamSession
 
-    session = StreamSession(WhisperModel("nano"), language="en", **options)  # type: ignore[arg-type]
+    session = StreamSession(WhisperModel("nano", threads=threads), language="en", **options)  # type: ignore[arg-type]
     chunk = round(session.options.buffer.chunk_seconds * RATE)
     parts = [Part() for _ in range(int(np.ceil(minutes / part_minutes)))]
 
@@ -91,7 +93,7 @@ def run(shared: Path, minutes: float, part_minutes: float, **options: object) ->
                 part.found.append(event.segment.start)
                 part.heard += [word for word in map(plain, event.segment.text.split()) if word]
 
-    offset = 0.0
+    offset, n_given = 0.0, 0
     for samples, segments in audio(shared, round(minutes * 60 * RATE)):
         for start, words in segments:
             part_at(offset + start).starts.append(offset + start)
@@ -102,8 +104,11 @@ def run(shared: Path, minutes: float, part_minutes: float, **options: object) ->
         part.seconds += time.perf_counter() - begun
         part.rss_mb = rss_mb()
         offset += len(samples) / RATE
+        if n_given + 1 < len(parts) and offset > 60 * (part_minutes * (n_given + 1) + 1):
+            yield parts[n_given]
+            n_given += 1
     take(session.finish())
-    return [part for part in parts if part.said]
+    yield from parts[n_given:]
 
 
 def main() -> None:
@@ -112,14 +117,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--part", type=float, default=10.0, help="minutes of a row")
     parser.add_argument("--chunk", type=float, default=2.0)
+    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--policy", default="local-agreement")
     arguments = parser.parse_args()
     parts = run(
-        arguments.shared, arguments.minutes, arguments.part, policy=arguments.policy,
+        arguments.shared, arguments.minutes, arguments.part, arguments.threads, policy=arguments.policy,
         chunk_seconds=arguments.chunk, condition_on_previous_text=False,
     )  # fmt: skip
     print("| from minute | memory | segments | start error, median | words wrong | of | seconds taken |")
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for i, part in enumerate(parts):
         error = median(part.errors)
         print(

@@ -146,6 +146,13 @@ def test_a_mark_waits_for_what_follows_it(deaf):
     assert texts == ["", " a", ".", " b"]
 
 
+def test_a_mark_alone_is_no_segment(deaf):
+    session = StreamSession(deaf, language="en", vad=False)
+    session._decoder = Guesses([([2], False)])  # type: ignore[assignment]
+    events = listen(session, LOUD[:32000], [8000])
+    assert committed(events) == "" and not of_kind(events, SegmentClosed)
+
+
 def test_a_prompt_is_the_committed_text_before_the_buffer(deaf):
     prompts = []
 

@@ -297,6 +297,8 @@ class StreamSession:
             placed = _starting_at(earliest, (*opened, *hypothesis.words))
             self._in_buffer = [*closed, *placed[: len(opened)]]
             self._pending, self._pending_words = hypothesis, placed[len(opened) :]
+            if not opened and all(map(_is_mark, self._pending_words)):
+                self._pending_words = ()  # a mark alone is no segment
         return hypothesis
 
     def _commit(self, n_words: int, speech_end: int | None = None) -> list[Event]:
