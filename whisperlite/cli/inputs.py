@@ -17,7 +17,7 @@ STANDARD_INPUT = "-"
 # What is taken from a folder; a file named by itself may be called anything.
 AUDIO_SUFFIXES = frozenset({
     ".aac", ".aif", ".aiff", ".amr", ".au", ".avi", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp2",
-    ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv", ".opus", ".ts", ".w64", ".wav", ".webm", ".wma", ".wv",
+    ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg", ".ogv", ".opus", ".w64", ".wav", ".webm", ".wma", ".wv",
 })  # fmt: skip
 
 

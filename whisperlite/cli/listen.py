@@ -6,7 +6,6 @@ Knows nothing of: how they are found.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +32,8 @@ from whisperlite.cli.options import (
     open_model,
     option,
 )
-from whisperlite.cli.report import report_error
+from whisperlite.cli.progress import Bars
+from whisperlite.cli.report import one_line, print_event, report_error
 from whisperlite.errors import OptionError, WhisperliteError
 
 _JsonLines = Annotated[bool, option(OUTPUT, "A JSON object per line on stdout.", "--json-lines/--no-json-lines")]
@@ -72,22 +72,26 @@ def detect_language(
     if not paths:
         return 1
     whisper = open_model(model, compute_type, threads, backend, revision, token, model_dir, local_files_only)
-    for path in paths:
-        try:
-            found = whisper.detect_language(path, language_detection_segments, language_detection_threshold)
-        except OptionError:
-            raise
-        except (WhisperliteError, OSError) as error:
-            _failed(path, error, json_lines)
-            failed += 1
-            continue
-        best = list(found.items())[:top]
-        if json_lines:
-            probabilities = {code: round(value, 6) for code, value in best}
-            _print({"event": "language", "file": path, "language": best[0][0], "probabilities": probabilities})
-        else:
-            said = ", ".join(f"{LANGUAGES[code].title()} ({code}) {value:.3f}" for code, value in best)
-            print(f"{path}: {said}", flush=True)
+    with Bars() as bars:
+        bars.begin("files", len(paths), "files")
+        for i, path in enumerate(paths):
+            try:
+                found = whisper.detect_language(path, language_detection_segments, language_detection_threshold)
+            except OptionError:
+                raise
+            except (WhisperliteError, OSError) as error:
+                _failed(path, error, json_lines)
+                failed += 1
+                continue
+            finally:
+                bars.at(i + 1)
+            best = list(found.items())[:top]
+            if json_lines:
+                probabilities = {code: round(value, 6) for code, value in best}
+                print_event("language", file=path, language=best[0][0], probabilities=probabilities)
+            else:
+                said = ", ".join(f"{LANGUAGES[code].title()} ({code}) {value:.3f}" for code, value in best)
+                print(f"{path}: {said}", flush=True)
     return 1 if failed else 0
 
 
@@ -130,9 +134,12 @@ def align(
             options[f"{name}_punctuations"] = marks
     said = _text(file, text, text_file)
     whisper = open_model(model, compute_type, threads, backend, revision, token, model_dir, local_files_only)
-    for word in whisper.align(file, said, language=language, task=task, **options):
+    with Bars() as bars:
+        bars.begin("aligning", None)
+        words = whisper.align(file, said, language=language, task=task, **options)
+    for word in words:
         if json_lines:
-            _print({"event": "word", **word.to_dict()})
+            print_event("word", **word.to_dict())
         else:
             print(f"{word.start:.2f}\t{word.end:.2f}\t{word.probability:.3f}\t{word.word.strip()}", flush=True)
 
@@ -160,8 +167,4 @@ def _text(file: str, text: str | None, text_file: Path | None) -> str:
 def _failed(file: str, error: Exception, json_lines: bool) -> None:
     report_error(error)
     if json_lines:
-        _print({"event": "failed", "file": file, "error": " ".join(str(error).split())})
-
-
-def _print(event: dict[str, Any]) -> None:
-    print(json.dumps(event, ensure_ascii=False), flush=True)
+        print_event("failed", file=file, error=one_line(error))

@@ -167,7 +167,7 @@ class TextReporter:
         report_error(error)
 
     def summary(self, summary: Summary) -> None:
-        if self._several:
+        if self._several and summary.left < summary.n_files:  # else nothing was done, and an error comes
             note(summary.line())
             for file, reason in summary.failed:
                 note(f"failed: {file}: {reason}")
