@@ -412,6 +412,15 @@ def test_json_lines(demo, tmp_path):
     assert [json.loads(line)["event"] for line in quiet.splitlines()] == ["start", "done", "summary"]
 
 
+def test_a_reader_that_has_enough_is_no_error(demo):
+    command = [sys.executable, "-m", "whisperlite", "transcribe", demo, demo, "--model", "nano", "--json-lines"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=NO_CONFIG)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0 and process.stderr.read() == ""
+
+
 def test_interrupt_tells_what_was_done(demo, tmp_path):
     soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 600), 16000)
     command = [

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from whisperlite.cli.config import CONFIG_PATH, apply_config
+from whisperlite.cli.report import stop_writing
 
 _ConfigOption = Annotated[
     str | None,
@@ -161,7 +162,11 @@ def _with_config(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(**given: Any) -> Any:
         del given["config"]
-        return function(**given)
+        try:
+            return function(**given)
+        except BrokenPipeError:  # click would make exit code 1 of it
+            stop_writing()
+            return 0
 
     extra = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_ConfigOption)
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])  # type: ignore[attr-defined]

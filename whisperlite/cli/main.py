@@ -7,7 +7,6 @@ Knows nothing of: what a command does.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, cast
@@ -16,7 +15,7 @@ import typer
 
 from whisperlite.cli import bench, convert, graph, info, listen, models, plot, stream, transcribe, warmup
 from whisperlite.cli.command import App, Group
-from whisperlite.cli.report import CompileNotice, report_error
+from whisperlite.cli.report import CompileNotice, report_error, stop_writing
 from whisperlite.errors import OptionError, WhisperliteError
 from whisperlite.trace import compile_listener
 
@@ -77,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OptionError as error:
         report_error(error)
         return USAGE_ERROR
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        stop_writing()
         return 0
     except (WhisperliteError, OSError) as error:
         report_error(error)

@@ -7,6 +7,7 @@ Knows nothing of: commands, files.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -36,6 +37,11 @@ def note(text: str) -> None:
     """A line on stderr that is not part of the transcript."""
     sys.stdout.flush()
     print(text, file=sys.stderr)
+
+
+def stop_writing() -> None:
+    """Whoever reads our output has enough: what is still in the buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_segment(segment: Segment) -> None:
