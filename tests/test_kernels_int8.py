@@ -8,7 +8,7 @@ from kernel_memory import Guarded, float_bits, round_up, rows
 
 from whisperlite.kernels import attention, attention_int8, matmul_int8
 from whisperlite.kernels.reference import ops as reference
-from whisperlite.runtime.panels import int8_chunk, pack_int8, round_int8, unpack_int8
+from whisperlite.runtime.panels import int8_chunk, pack_f32, pack_int8, round_int8, unpack_int8
 
 
 def relative(got, want):
@@ -138,6 +138,14 @@ def test_weights_are_packed_as_numpy_rounds_them(n_in, n_out):
     unpacked = unpack_int8(pack_int8(weight))
     np.testing.assert_allclose(unpacked[:n_out], round_int8(weight), atol=1e-6)
     assert not unpacked[n_out:].any()
+
+
+@pytest.mark.parametrize("n_in, n_out", [(32, 33), (384, 64), (90, 40)])
+def test_float16_weights_are_packed_as_their_float32_values(n_in, n_out):
+    halves = np.random.default_rng(n_in).standard_normal((n_out, n_in)).astype(np.float16)
+    np.testing.assert_array_equal(pack_f32(halves), pack_f32(halves.astype(np.float32)))
+    if int8_chunk(n_in):
+        np.testing.assert_array_equal(pack_int8(halves), pack_int8(halves.astype(np.float32)))
 
 
 def multiply(x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, pad=0):

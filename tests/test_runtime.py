@@ -236,3 +236,40 @@ def test_narrower_instruction_sets_give_the_same_model(compute_type):
         # activations to bytes turns on the last bit of a float.
         tolerance = {"float32": 2e-5, "bfloat16": 1e-3, "int8": 2e-2}[compute_type]
         np.testing.assert_allclose(values, host, atol=tolerance)
+
+
+def test_no_two_compiled_functions_share_a_name():
+    """Cached machine code is told apart by qualified names: of two alike, one would run in the other's place."""
+    code = (
+        "import gc, pkgutil, importlib, whisperlite.kernels as k, collections\n"
+        "for m in pkgutil.iter_modules(k.__path__): importlib.import_module('whisperlite.kernels.' + m.name)\n"
+        "from numba.core.dispatcher import Dispatcher\n"
+        "functions = {o.py_func for o in gc.get_objects() if isinstance(o, Dispatcher)}\n"
+        "ours = [f for f in functions if f.__module__.startswith('whisperlite')]\n"
+        "names = collections.Counter((f.__module__, f.__qualname__) for f in ours)\n"
+        "print(len(ours), [name for name, n in names.items() if n > 1])"
+    )
+    count, doubles = run_python(code).stdout.split(maxsplit=1)
+    assert int(count) > 40
+    assert doubles.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_kernels_cached_by_different_processes_stay_apart(tmp_path):
+    """Each process numbers what it compiles from 1: the same numbers must not mean the same code."""
+    compile_one = "from whisperlite.kernels import matmul; matmul.{}.address()"
+    cache = str(tmp_path)
+    for name in ("matmul_f32", "matmul_f16"):
+        run_python(compile_one.format(name), WHISPERLITE_CACHE_DIR=cache)
+    code = (
+        "import numpy as np; from whisperlite.kernels import matmul;"
+        "from whisperlite.runtime.panels import pack_f16, pack_f32, aligned;"
+        "w = np.random.default_rng(0).standard_normal((64, 128)).astype(np.float16); a = aligned((40, 128));"
+        "a[...] = 1; c = aligned((2, 40, 64));"
+        "[kernel(a=a.ctypes.data, a_batch=0, lda=512, n_batch=1, n_rows=40, taps=1, tap_stride=0, n_in=128,"
+        "panels=p.ctypes.data, n_panels=2, c=o.ctypes.data, c_batch=0, ldc=256, bias=0, residual=0,"
+        "residual_batch=0, ldr=0, activation=0) for kernel, p, o in ((matmul.matmul_f32, pack_f32(w), c[0]),"
+        "(matmul.matmul_f16, pack_f16(w), c[1]))];"
+        "print((c[0] == c[1]).all())"
+    )
+    assert run_python(code, WHISPERLITE_CACHE_DIR=cache).stdout.strip() == "True"

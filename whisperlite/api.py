@@ -73,8 +73,8 @@ class WhisperModel:
         Face hub, a path to an HF or CTranslate2 folder, a ``.safetensors``, ``.pt`` or ggml ``.bin`` file; or
         ``nano``, the model inside the package.
     compute_type : str
-        ``default``: weights as the file has them, quantised ones too; ``float32``, ``bfloat16``, ``int8``; ``auto``:
-        the fastest that keeps the word error rate on this CPU.
+        ``default``: weights as the file has them, quantised ones too; ``float32``, ``bfloat16``, ``int8``;
+        ``auto``: the fastest that keeps the word error rate on this CPU.
     threads : int, optional
         As many as the process may use when not given.
     backend : str, optional

@@ -15,6 +15,10 @@ from whisperlite.graph.facts import FLOAT32, Fact, shape_text
 from whisperlite.graph.ops import OPS, REQUIRED, Attr, Attrs, Dims, Op, RefusalError, Slot
 from whisperlite.graph.sizes import Expr, Size
 
+# A model repeats the same few nodes in every layer, and every pass makes them anew: what was right once is known.
+_COMPLETED: dict[Any, Attrs] = {}
+_INFERRED: dict[Any, Fact] = {}
+
 
 def complete_attrs(label: str, op_name: str, given: Mapping[str, Any]) -> Attrs:
     """Attributes of a node, checked against the table, defaults filled in.
@@ -24,6 +28,11 @@ def complete_attrs(label: str, op_name: str, given: Mapping[str, Any]) -> Attrs:
     GraphError
         The op is unknown; an attribute is unknown, missing, of another type or out of range.
     """
+    # Lists are not hashable; True would be found for 1.
+    key = (op_name, *((name, type(v), tuple(v) if isinstance(v, list) else v) for name, v in given.items()))
+    known = _COMPLETED.get(key)
+    if known is not None:
+        return known
     op = OPS.get(op_name)
     if op is None:
         raise GraphError(f"node {label}: op '{op_name}' is unknown; use one of {', '.join(OPS)}")
@@ -37,7 +46,8 @@ def complete_attrs(label: str, op_name: str, given: Mapping[str, Any]) -> Attrs:
         if value is REQUIRED:
             raise GraphError(f"node {label} ({op_name}), attribute '{name}': expected {schema.kind}, given none")
         attrs[name] = _checked(label, op_name, name, schema, value)
-    return MappingProxyType(attrs)
+    _COMPLETED[key] = MappingProxyType(attrs)
+    return _COMPLETED[key]
 
 
 def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) -> Fact:
@@ -57,6 +67,10 @@ def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) ->
     GraphError
         The number of inputs, a dtype or a shape does not fit; names node, slot, expected and given fact.
     """
+    key = (op_name, *attrs.items(), *facts)
+    known = _INFERRED.get(key)
+    if known is not None:
+        return known
     op = OPS[op_name]
     slots = slots_of(op, attrs, len(facts))
     if len(slots) != len(facts):
@@ -75,7 +89,8 @@ def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) ->
         raise GraphError(
             f"node {label} ({op_name}), slot '{refusal.where}': expected {refusal.expected}, given {refusal.given}"
         ) from None
-    return Fact(attrs["dtype"] if op.packed else FLOAT32, shape)
+    _INFERRED[key] = Fact(attrs["dtype"] if op.packed else FLOAT32, shape)
+    return _INFERRED[key]
 
 
 def slots_of(op: Op, attrs: Attrs, n_inputs: int) -> tuple[Slot, ...]:

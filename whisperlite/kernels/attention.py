@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
-from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.registry import arg, claim, kernel, njit_as
 from whisperlite.kernels.simd import F32, copy_bytes, load_i32, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
@@ -131,18 +131,20 @@ def one_over(typingctx, value):
     return types.float32(types.float32), emit
 
 
-def share_attention(attend_rows, key_bytes, value_bytes):
+def share_attention(name, attend_rows, key_bytes, value_bytes):
     """Compile the sharing out of attention's work: items are blocks of query rows of one head.
 
     Parameters
     ----------
+    name : str
+        Of the dtype.
     attend_rows
         Compiled: attention of at most MAX_ROWS query rows over one head.
     key_bytes, value_bytes
         Compiled: bytes of the panels of one head, of (n_ctx, head_size).
     """
 
-    @njit
+    @njit_as(name)
     def attend(args, sync, thread):
         q, q_batch, ldq, n_new, audio_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
         n_audio, key_panels, value_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
@@ -178,18 +180,20 @@ def share_attention(attend_rows, key_bytes, value_bytes):
     return attend
 
 
-def share_scores(score_row, key_bytes):
+def share_scores(name, score_row, key_bytes):
     """Compile the sharing out of the scores of chosen heads: items are query rows of one head.
 
     Parameters
     ----------
+    name : str
+        Of the dtype.
     score_row
         Compiled: scaled scores of one query row over one head.
     key_bytes
         Compiled: bytes of the key panels of one head, of (n_ctx, head_size).
     """
 
-    @njit
+    @njit_as(name)
     def score(args, sync, thread):
         q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
         audio_rows, n_audio, key_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
@@ -215,26 +219,28 @@ def share_scores(score_row, key_bytes):
     return score
 
 
-def _attention(product, row_bytes):
+def _attention(name, product, row_bytes):
     """Compile attention over key and value panels of one float dtype.
 
     Parameters
     ----------
+    name : str
+        Of the dtype.
     product
         Compiled: some rows times one panel.
     row_bytes
         Bytes of a panel row of 32 columns.
     """
 
-    @njit
+    @njit_as(name)
     def key_bytes(n_ctx, head_size):
         return (n_ctx + PANEL - 1) // PANEL * row_bytes * head_size
 
-    @njit
+    @njit_as(name)
     def value_bytes(n_ctx, head_size):
         return (head_size + PANEL - 1) // PANEL * n_ctx * row_bytes
 
-    @njit
+    @njit_as(name)
     def attend_rows(q, ldq, n_rows, keys, values, n_ctx, head_size, scale, scratch, target, ldt):
         n_panels = (head_size + PANEL - 1) // PANEL
         states, lds, ldm = scratch, 4 * SPAN, n_panels * PANEL_BYTES
@@ -264,14 +270,14 @@ def _attention(product, row_bytes):
         for row in range(n_rows):
             row_scale(mixed + row * ldm, head_size, one_over_sum(states, row), target + row * ldt)
 
-    @njit
+    @njit_as(name)
     def score_row(q, keys, n_ctx, head_size, scale, scores, target):
         for p in range((n_ctx + PANEL - 1) // PANEL):
             panel = keys + p * head_size * row_bytes
             product(q, 0, 1, panel, head_size, scores, 0, 0)
             row_scale(scores, min(PANEL, n_ctx - p * PANEL), scale, target + p * PANEL_BYTES)
 
-    return share_attention(attend_rows, key_bytes, value_bytes), share_scores(score_row, key_bytes)
+    return share_attention(name, attend_rows, key_bytes, value_bytes), share_scores(name, score_row, key_bytes)
 
 
 def attention_scratch_bytes(head_size: int) -> int:
@@ -290,8 +296,8 @@ SCORES_PARAMS = (
     "scratch_bytes",
 )  # fmt: skip
 
-_attend_f32, _score_f32 = _attention(rows_times_panel_f32, PANEL_BYTES)
-_attend_f16, _score_f16 = _attention(rows_times_panel_f16, PANEL_BYTES // 2)
+_attend_f32, _score_f32 = _attention("f32", rows_times_panel_f32, PANEL_BYTES)
+_attend_f16, _score_f16 = _attention("f16", rows_times_panel_f16, PANEL_BYTES // 2)
 
 
 @kernel(*ATTENTION_PARAMS)

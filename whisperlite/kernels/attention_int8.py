@@ -31,6 +31,7 @@ from whisperlite.kernels.attention import (
 from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
     FLOAT_ZERO_BITS,
+    UNROLL,
     ZERO,
     byte_products,
     code_factor,
@@ -203,6 +204,12 @@ def value_bytes(n_ctx, head_size):
 
 
 @njit
+def quads_of(n_positions):
+    """Quads that hold so many positions; those past them have a probability of 0."""
+    return (n_positions + 4 * UNROLL - 1) // (4 * UNROLL) * UNROLL
+
+
+@njit
 def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scratch, target, ldt):
     """Attention of ``n_rows`` queries, at most MAX_ROWS, over one head."""
     lds_scores, ldo = 4 * SPAN, 4 * head_size
@@ -233,7 +240,7 @@ def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scra
             while row < n_rows:
                 taken = largest_tile(n_rows - row)
                 value_tile(
-                    taken, shares + row * SPAN, SPAN, states, row, panel, column % PANEL, (left + 3) // 4,
+                    taken, shares + row * SPAN, SPAN, states, row, panel, column % PANEL, quads_of(left),
                     mixed + row * ldo + 4 * column, ldo,
                 )  # fmt: skip
                 row += taken
@@ -253,8 +260,8 @@ def score_row(source, keys, n_ctx, head_size, scale, scratch, target):
         row_scale(scores, count, simd.load_f32(states + UNIT), target + p * PANEL_BYTES)
 
 
-_attend = share_attention(attend_rows, key_bytes, value_bytes)
-_score = share_scores(score_row, key_bytes)
+_attend = share_attention("int8", attend_rows, key_bytes, value_bytes)
+_score = share_scores("int8", score_row, key_bytes)
 
 
 @kernel(*ATTENTION_PARAMS)

@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.int8 import dot_bytes
 from whisperlite.kernels.matmul import A_BLOCK_BYTES, SKINNY_ROWS, finish_rows_fast
-from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.registry import arg, claim, kernel, njit_as
 from whisperlite.kernels.simd import F32, I8, I32, int64, load_i32, vector
 from whisperlite.kernels.tiles import (
     PANEL,
@@ -211,7 +211,7 @@ def block_scratch_bytes(n_in: int, size: int) -> int:
     return rows * (n_in + 8 * (n_in // size)) + widened
 
 
-def _matmul(kind):
+def _matmul(name, kind):
     """Compile matmul and embedding for one kind of blocks."""
     size, bits, head_bytes, block_bytes = kind.size, kind.bits, kind.head_bytes, kind.block_bytes
     has_minimum, wide_bytes = kind.has_minimum, kind.wide.block_bytes
@@ -233,7 +233,7 @@ def _matmul(kind):
     def quantize_row(typingctx, source, n_blocks, zero, codes, heads):
         return _quantize_row(size, has_minimum)
 
-    @njit
+    @njit_as(name)
     def multiply_block(codes, heads, n_rows, n_blocks, panels, panel0, panel1, c, ldc, widened):
         """All of K for quantised rows and panels ``panel0 .. panel1``."""
         n_in, ldh = n_blocks * size, n_blocks * 8
@@ -259,7 +259,7 @@ def _matmul(kind):
                             tile(taken, a, n_in, head, ldh, panel, s * TILE_COLUMNS, count, target, ldc, first)
                         row += taken
 
-    @njit
+    @njit_as(name)
     def share_matmul(args, sync, thread, n_threads):
         """This thread's part of a matmul: claim blocks until none is left."""
         a, lda, n_rows, n_in, panels = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
@@ -302,7 +302,7 @@ def _matmul(kind):
                         residual + row0 * ldr + at if residual else 0, ldr, activation, target + at, ldc,
                     )  # fmt: skip
 
-    @njit
+    @njit_as(name)
     def code_at(block, column, k):
         """The code of step k of a block."""
         if bits == 8:
@@ -314,7 +314,7 @@ def _matmul(kind):
             code |= ((word >> k) & 1) << 4
         return code
 
-    @njit
+    @njit_as(name)
     def embed(args, sync):
         """Token embedding from blocks, plus positional embedding."""
         tokens, past, panels, positions, ldp = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
@@ -365,14 +365,14 @@ B8S = BlockKind(8, 16, False)
 B4S = BlockKind(4, 16, False)
 B4SM = BlockKind(4, 16, True)
 
-_b8, _b8_embed = _matmul(B8)
-_b4, _b4_embed = _matmul(B4)
-_b4m, _b4m_embed = _matmul(B4M)
-_b5, _b5_embed = _matmul(B5)
-_b5m, _b5m_embed = _matmul(B5M)
-_b8s, _b8s_embed = _matmul(B8S)
-_b4s, _b4s_embed = _matmul(B4S)
-_b4sm, _b4sm_embed = _matmul(B4SM)
+_b8, _b8_embed = _matmul("b8", B8)
+_b4, _b4_embed = _matmul("b4", B4)
+_b4m, _b4m_embed = _matmul("b4m", B4M)
+_b5, _b5_embed = _matmul("b5", B5)
+_b5m, _b5m_embed = _matmul("b5m", B5M)
+_b8s, _b8s_embed = _matmul("b8s", B8S)
+_b4s, _b4s_embed = _matmul("b4s", B4S)
+_b4sm, _b4sm_embed = _matmul("b4sm", B4SM)
 
 
 @kernel(*BLOCK_MATMUL_PARAMS)

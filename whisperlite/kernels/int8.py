@@ -46,11 +46,11 @@ def dot_bytes(b, total, unsigned, signed):
     return total
 
 
-UNROLL = 4  # quads of K in the body of the loop
+UNROLL = 4  # quads of K in the body of the loop; every count of quads is a multiple
 
 
 def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, columns_unsigned):
-    """Sums over ``n_quads`` quads of rows times TILE_COLUMNS columns of a panel that begins with a row of scales.
+    """Sums of quads of rows times TILE_COLUMNS columns of a panel that begins with a row of scales.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
         First row of codes, of which four are broadcast at a time; several for several bytes of the same rows.
     n_rows, pitch : int, int64 value
         Rows and the bytes from one to the next.
+    n_quads : int64 value
+        Of K; a multiple of UNROLL.
     starts : list of lists of int32 vectors
         What the sums of each term begin with, the vectors of a row side by side.
     columns_unsigned : bool
@@ -91,21 +93,16 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
                     operands = (columns[v], word) if columns_unsigned else (word, columns[v])
                     totals[j] = dot_bytes(b, totals[j], *operands)
 
-    def quads(n_unrolled):
-        def body(b, i, carried):
-            totals, (place, *bases) = list(carried[:n_sums]), carried[n_sums:]
-            for u in range(n_unrolled):
-                quad(b, totals, place, bases, u)
-            moved = [simd.offset(b, base, 4 * n_unrolled) for base in bases]
-            return [*totals, simd.offset(b, place, n_unrolled * PANEL_BYTES), *moved]
-
-        return body
+    def quads(b, i, carried):
+        totals, (place, *bases) = list(carried[:n_sums]), carried[n_sums:]
+        for u in range(UNROLL):
+            quad(b, totals, place, bases, u)
+        moved = [simd.offset(b, base, 4 * UNROLL) for base in bases]
+        return [*totals, simd.offset(b, place, UNROLL * PANEL_BYTES), *moved]
 
     scales = b.add(panel, b.mul(column, int64(4)))
     carried = [start for term in starts for start in term] + [simd.offset(b, scales, PANEL_BYTES), *bases]
-    n_whole = b.sdiv(n_quads, int64(UNROLL))
-    carried = simd.loop(b, n_whole, carried, quads(UNROLL))
-    carried = simd.loop(b, b.sub(n_quads, b.mul(n_whole, int64(UNROLL))), carried, quads(1))
+    carried = simd.loop(b, b.sdiv(n_quads, int64(UNROLL)), carried, quads)
     kind = vector(F32, width)
     return (
         [carried[t * n_each : (t + 1) * n_each] for t in range(len(terms))],

@@ -9,7 +9,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.registry import arg, claim, kernel, njit_as
 from whisperlite.kernels.simd import F32, int64, vector
 from whisperlite.kernels.tiles import (
     MAX_ROWS,
@@ -103,18 +103,20 @@ def split_rows(n_rows, n_batch, n_in, n_panels, n_threads):
     return max(2 * MAX_ROWS, min(fit, share, 192) // MAX_ROWS * MAX_ROWS), n_panels
 
 
-def _matmul(product, finish, row_steps, row_bytes):
+def _matmul(name, product, finish, row_steps, row_bytes):
     """Compile a matmul for one kind of panels.
 
     Parameters
     ----------
+    name : str
+        Of the dtype.
     product, finish
         Compiled: some rows times one panel; the epilogue of such a block.
     row_steps, row_bytes
         Steps of K in a panel row, and its bytes.
     """
 
-    @njit
+    @njit_as(name)
     def multiply_block(
         a, lda, n_rows, taps, tap_stride, n_in, panels, panel0, panel1, c, ldc, bias, residual, ldr, activation,
     ):  # fmt: skip
@@ -136,7 +138,7 @@ def _matmul(product, finish, row_steps, row_bytes):
                     activation, c + at, ldc,
                 )  # fmt: skip
 
-    @njit
+    @njit_as(name)
     def share_matmul(args, sync, n_threads):
         """This thread's part of a matmul: claim blocks until none is left."""
         a, a_batch, lda, n_batch, n_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
@@ -175,9 +177,9 @@ MATMUL_PARAMS = (
 )  # fmt: skip
 
 
-_share_f32 = _matmul(rows_times_panel_f32, finish_rows, 1, PANEL_BYTES)
-_share_f16 = _matmul(rows_times_panel_f16, finish_rows, 1, PANEL_BYTES // 2)
-_share_bf16 = _matmul(rows_times_panel_bf16, finish_rows, 2, PANEL_BYTES)
+_share_f32 = _matmul("f32", rows_times_panel_f32, finish_rows, 1, PANEL_BYTES)
+_share_f16 = _matmul("f16", rows_times_panel_f16, finish_rows, 1, PANEL_BYTES // 2)
+_share_bf16 = _matmul("bf16", rows_times_panel_bf16, finish_rows, 2, PANEL_BYTES)
 
 
 @kernel(*MATMUL_PARAMS)

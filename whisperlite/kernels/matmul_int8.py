@@ -28,6 +28,7 @@ from whisperlite.kernels.int8 import (  # fmt: skip
     round_row,
 )
 from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
+from whisperlite.kernels.packing import widen_rows
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, I8, I32, fill_zero, int64, load_i32, vector
 from whisperlite.kernels.tiles import (
@@ -293,21 +294,28 @@ def matmul_int8(args, sync, thread, n_threads):
                 )  # fmt: skip
 
 
-@kernel("source", "lds", "n_rows", "n_in", "chunk", "panels", "scratch", "scratch_bytes")
+@kernel("source", "lds", "is_half", "n_rows", "n_in", "chunk", "panels", "scratch", "scratch_bytes")
 def pack_weight_int8(args, sync, thread, n_threads):
-    """Weight (n_rows, n_in) to panels; ``scratch`` holds the codes of a chunk a thread."""
-    source, lds, n_rows, n_in, chunk = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    panels, codes = arg(args, 5), arg(args, 6) + thread * arg(args, 7)
+    """Weight (n_rows, n_in) of float32, or float16, to panels.
+
+    ``scratch``: 32 float32 rows and the codes of a chunk a thread.
+    """
+    source, lds, is_half, n_rows, n_in = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    chunk, panels, widened = arg(args, 5), arg(args, 6), arg(args, 7) + thread * arg(args, 8)
+    codes = widened + 4 * PANEL * n_in
     n_chunks, chunk_bytes = n_in // chunk, PANEL_BYTES + chunk * PANEL
     while True:
         p = claim(sync)
         if p * PANEL >= n_rows:
             break
-        count = min(PANEL, n_rows - p * PANEL)
+        count, rows, pitch = min(PANEL, n_rows - p * PANEL), source + p * PANEL * lds, lds
+        if is_half:
+            widen_rows(rows, lds, count, n_in, widened)
+            rows, pitch = widened, 4 * n_in
         if count < PANEL:
             fill_zero(panels + p * n_chunks * chunk_bytes, n_chunks * chunk_bytes)
         for column in range(count):
-            row = source + (p * PANEL + column) * lds
+            row = rows + column * pitch
             for i in range(n_chunks):
                 panel = panels + (p * n_chunks + i) * chunk_bytes
                 top = largest_magnitude(row + 4 * i * chunk, chunk)

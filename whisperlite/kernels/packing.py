@@ -49,16 +49,47 @@ def pack_panel(source, lds, n_rows, n_in, panel):
             simd.store_f32(panel + k * PANEL_BYTES + 4 * r, simd.load_f32(source + r * lds + 4 * k))
 
 
-@kernel("source", "lds", "n_rows", "n_in", "panels")
+@intrinsic
+def row_from_f16(typingctx, source, n, target):
+    """Convert ``n`` float16 to float32."""
+
+    def emit(context, b, signature, args):
+        source, n, target = args
+
+        def body(b, at, lanes):
+            half = b.add(source, b.sdiv(at, simd.int64(2)))
+            simd.store(b, simd.load_f16(b, half, lanes), b.add(target, at))
+
+        simd.map_row(b, n, body)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
+
+
+@njit
+def widen_rows(source, lds, n_rows, n_in, target):
+    """Rows of float16 to rows of float32 that lie side by side."""
+    for row in range(n_rows):
+        row_from_f16(source + row * lds, n_in, target + 4 * row * n_in)
+
+
+@kernel("source", "lds", "is_half", "n_rows", "n_in", "panels", "scratch", "scratch_bytes")
 def pack_weight_f32(args, sync, thread, n_threads):
-    """Weight (n_rows, n_in) to panels [ceil(n_rows/32)][n_in][32]."""
-    source, lds, n_rows, n_in, panels = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    """Weight (n_rows, n_in) of float32, or float16, to panels [ceil(n_rows/32)][n_in][32].
+
+    ``scratch``: 32 float32 rows a thread, for float16.
+    """
+    source, lds, is_half, n_rows, n_in = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    panels, widened = arg(args, 5), arg(args, 6) + thread * arg(args, 7)
     while True:
         p = claim(sync)
         if p * PANEL >= n_rows:
             break
-        count = min(PANEL, n_rows - p * PANEL)
-        pack_panel(source + p * PANEL * lds, lds, count, n_in, panels + p * n_in * PANEL_BYTES)
+        count, rows, pitch = min(PANEL, n_rows - p * PANEL), source + p * PANEL * lds, lds
+        if is_half:
+            widen_rows(rows, lds, count, n_in, widened)
+            rows, pitch = widened, 4 * n_in
+        pack_panel(rows, pitch, count, n_in, panels + p * n_in * PANEL_BYTES)
 
 
 @kernel("k", "k_batch", "ldk", "n_batch", "n_ctx", "n_head", "head_size", "panels")

@@ -43,6 +43,20 @@ ARRIVALS, GENERATION, CLAIMS = 0, 64, 128  # byte offsets in the block
 _compile_lock = threading.RLock()
 
 
+def njit_as(label: str) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.njit`` for a function that a factory makes several of: ``label`` tells them apart.
+
+    Numba names compiled code by a function's qualified name and a number that starts anew in each process. Kernels
+    loaded from the cache come from different processes; two functions of one name would be taken for each other.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        function.__qualname__ += f"[{label}]"
+        return njit(function)
+
+    return decorate
+
+
 @njit(inline="always")
 def arg(args, i):
     """The i-th int64 argument."""

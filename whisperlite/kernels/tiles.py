@@ -17,6 +17,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.registry import njit_as
 from whisperlite.kernels.simd import F16, F32, I32, int64, vector
 
 PANEL = 32  # output columns of a weight panel
@@ -184,10 +185,10 @@ def largest_tile(n_rows):
     return 1
 
 
-def _panel_product(tile, kind):
+def _panel_product(name, tile, kind):
     subpanel_bytes = kind.column_bytes * TILE_COLUMNS
 
-    @njit
+    @njit_as(name)
     def product(a, lda, n_rows, panel, n_steps, c, ldc, accumulate):
         for s in range(SUBPANELS):
             row = 0
@@ -203,6 +204,6 @@ def _panel_product(tile, kind):
 
 
 # C[n_rows, 32] (+)= A[n_rows] x panel of n_steps rows; A and C are float32.
-rows_times_panel_f32 = _panel_product(tile_f32, F32_KIND)
-rows_times_panel_f16 = _panel_product(tile_f16, F16_KIND)
-rows_times_panel_bf16 = _panel_product(tile_bf16, BF16_KIND)
+rows_times_panel_f32 = _panel_product("f32", tile_f32, F32_KIND)
+rows_times_panel_f16 = _panel_product("f16", tile_f16, F16_KIND)
+rows_times_panel_bf16 = _panel_product("bf16", tile_bf16, BF16_KIND)

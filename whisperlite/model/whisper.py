@@ -43,10 +43,10 @@ class Whisper:
           that the decoder reads stay in 16 bits where they are, which changes no bit of a result.
         - ``float32``: exact; quantised weights are unpacked.
         - ``bfloat16``: rounded to bf16.
-        - ``int8``: bytes, a scale for each 128. Activations are rounded too: to bytes in the encoder and in prompts,
-          to two bytes in a decoding step.
-        - ``auto``: ``int8`` where the CPU sums byte products in one instruction and the file is not quantised, else
-          ``default``.
+        - ``int8``: bytes, a scale for each 128. Activations are rounded too: to bytes in the encoder and in
+          prompts, to two bytes in a decoding step.
+        - ``auto``: ``int8`` where the CPU sums byte products in one instruction and the file is not quantised,
+          else ``default``.
 
         Where weights are rounded, the keys and values of the audio are kept in float16; with ``int8`` in bytes, as
         are those of the encoder's own attention.

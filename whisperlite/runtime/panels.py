@@ -30,7 +30,7 @@ def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
 
 def pack_f32(rows: NDArray[Any]) -> NDArray[Any]:
     """(D, K) to float32 panels (ceil(D/32), K, 32)."""
-    return _transposed_by_panels(np.ascontiguousarray(rows, np.float32))
+    return _transposed_by_panels(float_rows(rows))
 
 
 def pack_f16(rows: NDArray[Any]) -> NDArray[Any]:
@@ -59,18 +59,29 @@ def pack_bf16(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def _transposed_by_panels(rows: NDArray[Any]) -> NDArray[Any]:
-    """(D, K) of 32-bit elements to (ceil(D/32), K, 32), zero padded."""
+    """(D, K) of 32-bit elements, or of float16, to (ceil(D/32), K, 32), zero padded."""
     from whisperlite.kernels.packing import pack_weight_f32
 
-    packed = aligned((-(-rows.shape[0] // PANEL), rows.shape[1], PANEL), rows.dtype)
+    n_out, n_in = rows.shape
+    is_half = rows.dtype == np.float16
+    packed = aligned((-(-n_out // PANEL), n_in, PANEL), np.float32 if is_half else rows.dtype)
+    scratch = np.empty(4 * PANEL * n_in if is_half else 0, np.uint8)
     pack_weight_f32(
         source=rows.ctypes.data,
         lds=rows.strides[0],
-        n_rows=rows.shape[0],
-        n_in=rows.shape[1],
+        is_half=is_half,
+        n_rows=n_out,
+        n_in=n_in,
         panels=packed.ctypes.data,
+        scratch=scratch.ctypes.data,
+        scratch_bytes=scratch.nbytes,
     )
     return packed
+
+
+def float_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows that kernels can pack: float16 as it is, anything else as float32; contiguous."""
+    return np.ascontiguousarray(rows, np.float16 if rows.dtype == np.float16 else np.float32)
 
 
 def unpack(panels: NDArray[Any]) -> NDArray[Any]:
@@ -183,20 +194,21 @@ def pack_int8(rows: NDArray[Any]) -> NDArray[Any]:
     """(D, K) to int8 panels (ceil(D/32), K/chunk, 4 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
     from whisperlite.kernels.matmul_int8 import pack_weight_int8
 
-    source = np.ascontiguousarray(rows, np.float32)
+    source = float_rows(rows)
     n_out, n_in = source.shape
     chunk = int8_chunk(n_in)
     packed = aligned((-(-n_out // PANEL), n_in // chunk, chunk + 4, PANEL), np.int8)
-    scratch = np.empty(chunk, np.int8)
+    scratch = np.empty(4 * PANEL * n_in + chunk, np.uint8)
     pack_weight_int8(
         source=source.ctypes.data,
         lds=source.strides[0],
+        is_half=source.dtype == np.float16,
         n_rows=n_out,
         n_in=n_in,
         chunk=chunk,
         panels=packed.ctypes.data,
         scratch=scratch.ctypes.data,
-        scratch_bytes=chunk,
+        scratch_bytes=scratch.nbytes,
     )
     return packed
 
