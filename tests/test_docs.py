@@ -51,6 +51,7 @@ NOT_RUN_LIST = DOCS / "develop.md"
 def test_code_of_the_page_runs(page: Path, tmp_path, monkeypatch):
     """In order, in one folder, names of one Python block known to the next; nano for every published model."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # not what the developer has set
     monkeypatch.setattr("whisperlite.checkpoint.hub.fetch", lambda name, options=None: ASSETS / "nano")
     names: dict = {"__name__": "__main__"}
     exec(textwrap.dedent(GIVEN.get(page.name, "")), names)
