@@ -20,8 +20,14 @@ def packed(weight):
     rounded.check()
     panels = Guarded((-(-n_out // 32), n_in // 2, 32), np.uint32)
     packing.pack_weight_f32(
-        source=rounded.address, lds=2 * n_in, n_rows=n_out, n_in=n_in // 2, panels=panels.address,
-        is_half=0, scratch=0, scratch_bytes=0,
+        source=rounded.address,
+        lds=2 * n_in,
+        n_rows=n_out,
+        n_in=n_in // 2,
+        panels=panels.address,
+        is_half=0,
+        scratch=0,
+        scratch_bytes=0,
     )
     panels.check()
     return panels, (rounded.array.astype(np.uint32) << 16).view(np.float32)

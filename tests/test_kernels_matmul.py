@@ -17,8 +17,14 @@ def packed(weight):
     source = Guarded.of(np.asarray(weight, np.float32))
     panels = Guarded((-(-n_out // 32), n_in, 32))
     packing.pack_weight_f32(
-        source=source.address, lds=source.array.strides[0], n_rows=n_out, n_in=n_in, panels=panels.address,
-        is_half=0, scratch=0, scratch_bytes=0,
+        source=source.address,
+        lds=source.array.strides[0],
+        n_rows=n_out,
+        n_in=n_in,
+        panels=panels.address,
+        is_half=0,
+        scratch=0,
+        scratch_bytes=0,
     )
     panels.check()
     return panels

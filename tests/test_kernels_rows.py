@@ -93,8 +93,16 @@ def test_embed_reads_packed_panels():
     rng = np.random.default_rng(0)
     embedding, positions = rng.standard_normal((70, 20)).astype(np.float32), rng.standard_normal((9, 20))
     source, panels, table = Guarded.of(embedding), Guarded((3, 20, 32)), rows(positions)
-    pack_weight_f32(source=source.address, lds=80, n_rows=70, n_in=20, panels=panels.address,
-        is_half=0, scratch=0, scratch_bytes=0,)
+    pack_weight_f32(
+        source=source.address,
+        lds=80,
+        n_rows=70,
+        n_in=20,
+        panels=panels.address,
+        is_half=0,
+        scratch=0,
+        scratch_bytes=0,
+    )
     tokens = Guarded.of(np.array([[0, 69, 31], [32, 33, 1]], np.int32))
     past = Guarded.of(np.array([0, 6], np.int32))
     out = Guarded((2, 3, 32))

@@ -50,8 +50,14 @@ def test_lstm(n_steps, n_batch, n_hidden):
     state = rng.standard_normal((n_batch, 2 * n_hidden)).astype(np.float32)
     panels = Guarded((-(-4 * n_hidden // 32), n_hidden, 32))
     pack_weight_f32(
-        source=weight.ctypes.data, lds=weight.strides[0], n_rows=4 * n_hidden, n_in=n_hidden, panels=panels.address,
-        is_half=0, scratch=0, scratch_bytes=0,
+        source=weight.ctypes.data,
+        lds=weight.strides[0],
+        n_rows=4 * n_hidden,
+        n_in=n_hidden,
+        panels=panels.address,
+        is_half=0,
+        scratch=0,
+        scratch_bytes=0,
     )
     given, initial = rows(gates), rows(state)
     out = Guarded((n_steps, n_batch, round_up(2 * n_hidden, 32)))
