@@ -16,9 +16,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whisperlite.cli.options import TRANSCRIBING
+from whisperlite.cli.options import (
+    OUTPUT,
+    SPEECH,
+    TEXT,
+    TRANSCRIBING,
+    TRUST,
+    VOICE,
+    Backend,
+    ComputeType,
+    Language,
+    LocalFilesOnly,
+    Model,
+    ModelDir,
+    Revision,
+    Threads,
+    Token,
+    number,
+    one_of,
+    open_model,
+    option,
+    threshold,
+)
 from whisperlite.cli.report import note
-from whisperlite.cli.values import heads, number_or_none
+from whisperlite.cli.values import heads
 from whisperlite.errors import OptionError
 
 if TYPE_CHECKING:
@@ -26,8 +47,14 @@ if TYPE_CHECKING:
 
     from whisperlite.stream import Event, Progress, Source
 
-_SOURCE, _MODEL, _TEXT = "Source", "Model", "Speech and text"
-_COMMIT, _TRUST, _OUTPUT = "When words are committed", "Silence and doubt", "Output"
+SOURCE, COMMIT = "Source", "When words are committed"
+VAD_PARAMETERS = (
+    "threshold",
+    "neg_threshold",
+    "min_speech_duration_ms",
+    "min_silence_duration_ms",
+    "speech_pad_ms",
+)
 INTERRUPTED = 130
 METER_WIDTH = 12
 METER_FLOOR_DB = -60.0
@@ -38,102 +65,125 @@ def register(app: typer.Typer) -> None:
     app.command("stream", rich_help_panel=TRANSCRIBING)(stream)
 
 
-def _option(panel: str, help: str, *names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, help=help, **settings)
-
-
-def _threshold(help: str) -> Any:
-    return _option(_TRUST, f"{help} none: off.", parser=number_or_none, metavar="NUMBER")
-
-
 def stream(
     file: Annotated[str | None, typer.Argument(help="Audio file; - is standard input.")] = None,
-    mic: Annotated[bool, _option(_SOURCE, "Listen to the microphone.", "--mic")] = False,
-    device: Annotated[str | None, _option(_SOURCE, "Its number, or a part of its name.")] = None,
-    list_devices: Annotated[bool, _option(_SOURCE, "Print the input devices.", "--list-devices")] = False,
+    mic: Annotated[bool, option(SOURCE, "Listen to the microphone.", "--mic")] = False,
+    device: Annotated[str | None, option(SOURCE, "Its number, or a part of its name.")] = None,
+    list_devices: Annotated[bool, option(SOURCE, "Print the input devices.", "--list-devices")] = False,
     raw: Annotated[
-        str | None, _option(_SOURCE, "Standard input is samples without a header: s16le or f32le.")
+        str | None,
+        option(
+            SOURCE,
+            "Standard input is samples without a header: s16le or f32le.",
+            autocompletion=one_of("s16le", "f32le"),
+        ),
     ] = None,
-    rate: Annotated[int, _option(_SOURCE, "Hz of raw samples.")] = 16000,
-    channels: Annotated[int, _option(_SOURCE, "Interleaved channels of raw samples.", min=1)] = 1,
+    rate: Annotated[int, option(SOURCE, "Hz of raw samples.", metavar="N")] = 16000,
+    channels: Annotated[int, option(SOURCE, "Interleaved channels of raw samples.", min=1, metavar="N")] = 1,
     split_channels: Annotated[
-        bool, _option(_SOURCE, "Transcribe channels apart and merge them by time.", "--split-channels")
+        bool,
+        option(SOURCE, "Transcribe channels apart and merge them by time.", "--split-channels/--no-split-channels"),
     ] = False,
     real_time: Annotated[
-        bool, _option(_SOURCE, "A file at the pace it was recorded; raw samples as they come.", "--real-time")
+        bool,
+        option(
+            SOURCE, "A file at the pace it was recorded; raw samples as they come.", "--real-time/--no-real-time"
+        ),
     ] = False,
     max_queue_seconds: Annotated[
-        float, _option(_SOURCE, "Audio that may wait; a live source loses what exceeds it.")
+        float, option(SOURCE, "Audio that may wait; a live source loses what exceeds it.")
     ] = 30.0,
-    model: Annotated[
-        str, _option(_MODEL, "tiny .. large-v3-turbo, owner/name of the hub, a path, or nano (built in).")
-    ] = "base",
-    compute_type: Annotated[
-        str, _option(_MODEL, "default (as the file has them), float32, bfloat16, int8.")
-    ] = "default",
-    threads: Annotated[int | None, _option(_MODEL, "Default: all the process may use.", min=1)] = None,
-    backend: Annotated[str | None, _option(_MODEL, "numba, or numpy: slow, readable.")] = None,
-    language: Annotated[str | None, _option(_TEXT, "Code or name; detected when not given.")] = None,
-    task: Annotated[str, _option(_TEXT, "transcribe, or translate into English.")] = "transcribe",
-    initial_prompt: Annotated[str | None, _option(_TEXT, "Text as if said before the stream.")] = None,
-    condition_on_previous_text: Annotated[bool, _option(_TEXT, "Prompt with the committed text.")] = True,
-    prompt_tokens: Annotated[int, _option(_TEXT, "Most tokens of that prompt.", min=1)] = 64,
-    suppress_tokens: Annotated[str, _option(_TEXT, "Ids never sampled; -1: not speech.")] = "-1",
-    beam_size: Annotated[int | None, _option(_TEXT, "Beams; local-agreement only.")] = None,
+    model: Model = "base",
+    compute_type: ComputeType = "default",
+    threads: Threads = None,
+    backend: Backend = None,
+    revision: Revision = None,
+    token: Token = None,
+    model_dir: ModelDir = None,
+    local_files_only: LocalFilesOnly = False,
+    language: Language = None,
+    task: Annotated[
+        str,
+        option(SPEECH, "transcribe, or translate into English.", autocompletion=one_of("transcribe", "translate")),
+    ] = "transcribe",
+    initial_prompt: Annotated[str | None, option(TEXT, "Text as if said before the stream.")] = None,
+    condition_on_previous_text: Annotated[bool, option(TEXT, "Prompt with the committed text.")] = True,
+    prompt_tokens: Annotated[int, option(TEXT, "Most tokens of that prompt.", min=1, metavar="N")] = 64,
+    suppress_tokens: Annotated[str, option(TEXT, "Ids never sampled; -1: not speech.")] = "-1",
+    beam_size: Annotated[int | None, option(TEXT, "Beams; local-agreement only.", metavar="N")] = None,
     alignment_heads: Annotated[
-        str | None, _option(_TEXT, "layer.head,layer.head,... or a number of top-most layers.")
+        str | None, option(TEXT, "layer.head,layer.head,... or a number of top-most layers.")
     ] = None,
-    policy: Annotated[str, _option(_COMMIT, "local-agreement or align-att.")] = "local-agreement",
-    agreement: Annotated[int | None, _option(_COMMIT, "Decodings that must agree (2); local-agreement.")] = None,
+    policy: Annotated[
+        str,
+        option(COMMIT, "local-agreement or align-att.", autocompletion=one_of("local-agreement", "align-att")),
+    ] = "local-agreement",
+    agreement: Annotated[
+        int | None, option(COMMIT, "Decodings that must agree; 2. Of local-agreement.", metavar="N")
+    ] = None,
     frame_threshold: Annotated[
-        int | None, _option(_COMMIT, "Positions of 0.02 s at the end whose words wait (25); align-att.")
+        int | None,
+        option(COMMIT, "Positions of 0.02 s at the end whose words wait; 25. Of align-att.", metavar="N"),
     ] = None,
-    chunk_seconds: Annotated[float, _option(_COMMIT, "New speech between two decodings.")] = 0.5,
-    trim_seconds: Annotated[float, _option(_COMMIT, "A longer buffer is cut after a sentence.")] = 15.0,
-    max_buffer_seconds: Annotated[float, _option(_COMMIT, "A longer buffer is cut in any case.")] = 25.0,
+    chunk_seconds: Annotated[float, option(COMMIT, "New speech between two decodings.")] = 0.5,
+    trim_seconds: Annotated[float, option(COMMIT, "A longer buffer is cut after a sentence.")] = 15.0,
+    max_buffer_seconds: Annotated[float, option(COMMIT, "A longer buffer is cut in any case.")] = 25.0,
     audio_ctx: Annotated[
-        str, _option(_COMMIT, "Encoder positions of 0.02 s: auto (as the buffer needs), full (1500), or a number.")
+        str,
+        option(COMMIT, "Encoder positions of 0.02 s: auto (as the buffer needs), full (1500), or a number."),
     ] = "auto",
-    vad: Annotated[str, _option(_TRUST, "Voice detection: default, energy, silero, a path, or off.")] = "default",
-    min_silence_ms: Annotated[int | None, _option(_TRUST, "Silence that ends speech (500).")] = None,
+    vad: Annotated[bool, option(VOICE, "Decode no silence.", "--vad/--no-vad")] = True,
+    vad_model: Annotated[
+        str | None,
+        option(
+            VOICE,
+            "energy (needs no weights), silero (fetched), or Silero's ggml file.",
+            autocompletion=one_of("energy", "silero"),
+        ),
+    ] = None,
+    vad_threshold: Annotated[float | None, number(VOICE, "Speech begins at this probability; 0.5.")] = None,
+    vad_neg_threshold: Annotated[
+        float | None, number(VOICE, "It may end below this one; 0.15 under the threshold.")
+    ] = None,
+    vad_min_speech_duration_ms: Annotated[float | None, number(VOICE, "Shorter speech is dropped; 100.")] = None,
+    vad_min_silence_duration_ms: Annotated[
+        float | None, number(VOICE, "Shorter silence does not end speech; 500.")
+    ] = None,
+    vad_speech_pad_ms: Annotated[float | None, number(VOICE, "Kept on both sides of speech; 200.")] = None,
     compression_ratio_threshold: Annotated[
-        float | None, _threshold("Do not believe text that repeats itself more.")
+        float | None, threshold(TRUST, "Do not believe text that repeats itself more.")
     ] = 2.4,
     logprob_threshold: Annotated[
-        float | None, _threshold("Of audio that seems silent, do not believe a lower mean log-probability.")
+        float | None,
+        threshold(TRUST, "Of audio that seems silent, do not believe a lower mean log-probability."),
     ] = -1.0,
-    no_speech_threshold: Annotated[float | None, _threshold("Audio more surely silent seems silent.")] = 0.6,
-    as_json: Annotated[bool, _option(_OUTPUT, "Every event as a line of JSON.", "--json")] = False,
+    no_speech_threshold: Annotated[float | None, threshold(TRUST, "Audio more surely silent seems silent.")] = 0.6,
+    json_lines: Annotated[
+        bool, option(OUTPUT, "Every event as a JSON object in a line.", "--json-lines/--no-json-lines")
+    ] = False,
 ) -> int:
     """Transcribe live: the microphone, a pipe, or a file as if it were live.
 
     On a terminal words appear as they are heard, dim while they may still change. Anywhere else each closed segment
     is a line. Ctrl-C ends the stream: what was said so far is finished and written.
     """
+    given = dict(locals())
     if list_devices:
         return _list_devices()
     _check_source(file, mic, device, raw)
-    options: dict[str, Any] = {
-        name: value
-        for name, value in {
-            "language": language,
-            "task": task,
-            "initial_prompt": initial_prompt,
-            "condition_on_previous_text": condition_on_previous_text,
-            "prompt_tokens": prompt_tokens,
-            "suppress_tokens": suppress_tokens,
-            "beam_size": beam_size,
-            "alignment_heads": heads(alignment_heads),
-            "agreement": agreement,
-            "frame_threshold": frame_threshold,
-            "chunk_seconds": chunk_seconds,
-            "trim_seconds": trim_seconds,
-            "max_buffer_seconds": max_buffer_seconds,
-            "vad": {"default": True, "off": False}.get(vad, vad),
-            "vad_parameters": None if min_silence_ms is None else {"min_silence_duration_ms": min_silence_ms},
-        }.items()
-        if value is not None
-    }
+    if raw is None and (rate, channels) != (16000, 1):
+        raise OptionError("--rate and --channels are for --raw samples; other audio says its own")
+    if mic and real_time:
+        raise OptionError("--real-time is for files and raw samples; a microphone is never faster")
+    options = {name: given[name] for name in _PASSED_ON if given[name] is not None}
+    options["alignment_heads"] = heads(alignment_heads)
+    voice = {name: given[f"vad_{name}"] for name in VAD_PARAMETERS if given[f"vad_{name}"] is not None}
+    if not vad and (voice or vad_model is not None):
+        raise OptionError(
+            f"--vad-{'model' if vad_model else min(voice).replace('_', '-')} has no effect with --no-vad"
+        )
+    options["vad"] = vad_model or vad
+    options["vad_parameters"] = voice or None
     options["audio_ctx"] = _audio_ctx(audio_ctx)
     options["compression_ratio_threshold"] = compression_ratio_threshold
     options["logprob_threshold"] = logprob_threshold
@@ -157,11 +207,9 @@ def stream(
     else:
         source = FileSource(file or "-", split_channels, chunk_seconds, real_time)
 
-    from whisperlite.api import WhisperModel
-
-    whisper = WhisperModel(model, compute_type=compute_type, threads=threads, backend=backend)
+    whisper = open_model(model, compute_type, threads, backend, revision, token, model_dir, local_files_only)
     session = ChannelSession(whisper, source.n_channels, policy, **options)
-    view: _Lines = _JsonLines() if as_json else _LiveView() if sys.stdout.isatty() else _Lines()
+    view: _Lines = _JsonLines() if json_lines else _LiveView() if sys.stdout.isatty() else _Lines()
     with _interruptible() as stopped, view:
         progress = run_stream(
             source,
@@ -174,6 +222,22 @@ def stream(
     if progress.dropped:
         note(f"{progress.dropped:.1f} s of audio came too fast and were dropped; a smaller model keeps up")
     return INTERRUPTED if stopped() and not mic else 0
+
+
+_PASSED_ON = (
+    "language",
+    "task",
+    "initial_prompt",
+    "condition_on_previous_text",
+    "prompt_tokens",
+    "suppress_tokens",
+    "beam_size",
+    "agreement",
+    "frame_threshold",
+    "chunk_seconds",
+    "trim_seconds",
+    "max_buffer_seconds",
+)
 
 
 def _check_source(file: str | None, mic: bool, device: str | None, raw: str | None) -> None:

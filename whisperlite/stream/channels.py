@@ -12,7 +12,9 @@ import numpy as np
 
 from whisperlite.errors import AudioError, OptionError
 from whisperlite.stream.events import Event, SegmentClosed
+from whisperlite.stream.options import make_stream_options
 from whisperlite.stream.session import StreamSession
+from whisperlite.transcribe.speech import find_detector
 
 
 class ChannelSession:
@@ -31,6 +33,8 @@ class ChannelSession:
     def __init__(self, model: Any, n_channels: int, policy: str = "local-agreement", **options: Any) -> None:
         if n_channels < 1:
             raise OptionError(f"n_channels={n_channels}: give 1 or more")
+        if (vad := make_stream_options(policy, **options).gate.vad) is not False:
+            options["vad"] = find_detector(None if vad is True else vad)  # once for all
         numbers = range(n_channels) if n_channels > 1 else [None]
         self.sessions = [StreamSession(model, policy, channel=number, **options) for number in numbers]
         self._waiting: list[SegmentClosed] = []

@@ -124,7 +124,8 @@ class GateOptions:
     Attributes
     ----------
     vad : bool, str, Path or VoiceDetector
-        True is the default detector (see ``voice_detector``), False decodes everything.
+        True is the default detector; a name, a path or a detector as ``vad_model`` of ``transcribe``; False decodes
+        everything.
     vad_parameters : VadOptions or mapping
         A mapping changes ``STREAM_VAD``: speech ends after 500 ms of silence and is padded by 200 ms.
     """

@@ -21,7 +21,7 @@ import numpy as np
 from whisperlite.audio import HOP_LENGTH, SAMPLE_RATE, MelFrontend
 from whisperlite.audio.mel import EDGE
 from whisperlite.audio.samples import checked_samples
-from whisperlite.audio.vad import WINDOW_SAMPLES, voice_detector
+from whisperlite.audio.vad import WINDOW_SAMPLES
 from whisperlite.errors import AudioError
 from whisperlite.results import Segment, Word
 from whisperlite.stream.events import Committed, Event, Level, SegmentClosed, SpeechEnd, SpeechStart, Tentative
@@ -30,6 +30,7 @@ from whisperlite.stream.hypothesis import Buffer, BufferDecoder, HeardWord, Hypo
 from whisperlite.stream.options import make_stream_options
 from whisperlite.stream.policies import make_policy
 from whisperlite.text import language_code
+from whisperlite.transcribe.speech import find_detector
 from whisperlite.transcribe.words import SENTENCE_END_MARKS, WordTiming, merge_punctuations
 
 FRAME_SECONDS = HOP_LENGTH / SAMPLE_RATE
@@ -93,7 +94,7 @@ class StreamSession:
         # An edge is known this long after its sample, at most.
         self._kept_frames = self._pad_frames
         if chosen.gate.vad is not False:
-            self._gate = VoiceGate(voice_detector(None if chosen.gate.vad is True else chosen.gate.vad), vad)
+            self._gate = VoiceGate(find_detector(None if chosen.gate.vad is True else chosen.gate.vad), vad)
             late = (
                 2 * WINDOW_SAMPLES + SAMPLE_RATE * (vad.min_speech_duration_ms + vad.min_silence_duration_ms) / 1000
             )
