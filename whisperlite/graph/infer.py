@@ -30,9 +30,8 @@ def complete_attrs(label: str, op_name: str, given: Mapping[str, Any]) -> Attrs:
     """
     # Lists are not hashable; True would be found for 1.
     key = (op_name, *((name, type(v), tuple(v) if isinstance(v, list) else v) for name, v in given.items()))
-    known = _COMPLETED.get(key)
-    if known is not None:
-        return known
+    if key in _COMPLETED:
+        return _COMPLETED[key]
     op = OPS.get(op_name)
     if op is None:
         raise GraphError(f"node {label}: op '{op_name}' is unknown; use one of {', '.join(OPS)}")
@@ -68,9 +67,8 @@ def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) ->
         The number of inputs, a dtype or a shape does not fit; names node, slot, expected and given fact.
     """
     key = (op_name, *attrs.items(), *facts)
-    known = _INFERRED.get(key)
-    if known is not None:
-        return known
+    if key in _INFERRED:
+        return _INFERRED[key]
     op = OPS[op_name]
     slots = slots_of(op, attrs, len(facts))
     if len(slots) != len(facts):

@@ -90,7 +90,7 @@ def plot_attention(
     n_frames = min(N_FRAMES, content.n_frames - seek)
     cross = model.cross_kv(model.encode(content.window(seek, n_frames)[None]))  # (1, M, F) -> (1, T, D)
     chosen = list(chosen_heads(model, heads) or model.alignment_heads)
-    scores, _ = forced_scores(model, tokenizer, tokens, cross, heads=chosen)  # type: ignore[arg-type]
+    scores, _ = forced_scores(model, tokenizer, tokens, cross, heads=chosen)
     weights = alignment_weights(scores, len(tokenizer.sot_sequence), n_frames)  # (H, n_text + 1, T)
     weights = median_filter(weights, MEDFILT_WIDTH)
     _, word_tokens = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
