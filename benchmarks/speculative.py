@@ -67,7 +67,7 @@ class ScriptedDraft:
         right = np.random.default_rng(0).random(len(tokens)) < acceptance
         self._says = np.where(right, tokens, np.where(tokens == wrong[0], wrong[1], wrong[0]))
         self._n_context = n_context
-        self.dims, self.is_multilingual = model.dims, model.is_multilingual
+        self.dims, self.is_multilingual, self.backend = model.dims, model.is_multilingual, model.backend
         self.encode, self.cross_kv, self.new_cache = model.encode, model.cross_kv, model.new_cache
 
     def prefill(self, tokens: np.ndarray, cache: Any, *arguments: Any, **named: Any) -> np.ndarray:

@@ -112,12 +112,14 @@ class FakeModel:
     """Counts what it is asked; ``prompts`` are the contexts it was prefilled with."""
 
     is_multilingual = True
+    backend = "numpy"
 
     def __init__(self, script: Script, dims: FakeDims | None = None) -> None:
         self.script = script
         self.dims = dims or FakeDims()
         self.n_encoded = 0
         self.n_steps = 0
+        self.n_rows_of_steps: list[int] = []
         self.mels: list[np.ndarray] = []
         self.prompts: list[list[int]] = []
 
@@ -148,12 +150,14 @@ class FakeModel:
             logits.append(np.stack([self._logits(audio, past + new[: (at % n) + 1]) for at in logits_at]))
         return np.stack(logits)
 
-    def step(self, tokens, cache, cross, audio_rows=None, copy=True):
+    def step(self, tokens, cache, cross, audio_rows=None, copy=True, cache_rows=None):
         self.n_steps += 1
-        for row, token in zip(cache.history, tokens, strict=True):
+        self.n_rows_of_steps.append(len(tokens))
+        rows = [cache.history[row] for row in (range(len(cache.history)) if cache_rows is None else cache_rows)]
+        for row, token in zip(rows, tokens, strict=True):
             row.append(int(token))
         audios = self._audios(len(tokens), cross, audio_rows)
-        return np.stack([self._logits(audio, row) for audio, row in zip(audios, cache.history, strict=True)])
+        return np.stack([self._logits(audio, row) for audio, row in zip(audios, rows, strict=True)])
 
     def _audios(self, n_rows, cross, audio_rows) -> list[int]:
         offsets = np.arange(n_rows + 1) if audio_rows is None else audio_rows

@@ -521,9 +521,13 @@ class WhisperModel:
         cross: CrossKV,
         audio_rows: np.ndarray | None = None,
         copy: bool = True,
+        cache_rows: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
-        """Feed one token per row (B,) and return logits (B, V); without ``copy`` the next step overwrites them."""
-        return self._model.step(tokens, cache, cross, audio_rows, copy)
+        """Feed one token per row (B,) and return logits (B, V); without ``copy`` the next step overwrites them.
+
+        Rows as in ``prefill``. Other rows than in the step before cost a few milliseconds once.
+        """
+        return self._model.step(tokens, cache, cross, audio_rows, copy, cache_rows)
 
     def cross_attention(
         self,

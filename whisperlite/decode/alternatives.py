@@ -8,6 +8,7 @@ Temperature does not enter: the figures are those that ``avg_logprob`` is the me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ class AlternativesRecorder:
     Parameters
     ----------
     n_group : int
-        Rows per window: row ``a * n_group + j`` belongs to window ``a``.
+        Rows per window.
     k : int
         Alternatives of each token.
     eot : int
@@ -82,7 +83,12 @@ class AlternativesRecorder:
         self._logits: dict[tuple[int, tuple[int, ...]], dict[int, float]] = {}
 
     def record(
-        self, logits: np.ndarray, sampled: np.ndarray, tokens: np.ndarray, source_rows: np.ndarray | None
+        self,
+        logits: np.ndarray,
+        sampled: np.ndarray,
+        tokens: np.ndarray,
+        source_rows: np.ndarray | None,
+        audios: Sequence[int] | None = None,
     ) -> None:
         """Note one step of a search.
 
@@ -94,8 +100,11 @@ class AlternativesRecorder:
             Tokens before the step.
         tokens, source_rows : (B,) int32
             What ``search.update(logits)`` returned.
+        audios : (B / n_group,) int, optional
+            Windows in the batch; default 0, 1, 2, ...
         """
-        rows = [(row // self._n_group, tuple(before)) for row, before in enumerate(sampled.tolist())]
+        of = range(len(sampled)) if audios is None else audios
+        rows = [(of[row // self._n_group], tuple(before)) for row, before in enumerate(sampled.tolist())]
         for values, key in zip(logits, rows, strict=True):
             if key not in self._seen and self._eot not in key[1][-1:]:
                 self._seen[key] = distribution(values, self._k)

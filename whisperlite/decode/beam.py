@@ -6,10 +6,13 @@ Knows nothing of: models, rules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from whisperlite.decode.choose import log_normaliser, top_k
+from whisperlite.decode.choose import RowPeaks, top_k
 from whisperlite.decode.rank import Candidate
+from whisperlite.kernels.reference.logits import row_peaks
 
 _Scored = tuple[float, int, int]  # summed log-probability, source row, token
 
@@ -25,14 +28,24 @@ class BeamSearch:
         Token that ends a beam.
     patience : float or None
         The search of a window ends with ``round(beam_size * patience)`` finished beams (arXiv:2204.05424).
+    peaks : RowPeaks
+        How a row is read.
     """
 
     # ref: openai/whisper decoding.py BeamSearchDecoder
 
-    def __init__(self, n_audio: int, beam_size: int, eot: int, patience: float | None = None) -> None:
-        self._n_audio = n_audio
+    def __init__(
+        self,
+        n_audio: int,
+        beam_size: int,
+        eot: int,
+        patience: float | None = None,
+        peaks: RowPeaks = row_peaks,
+    ) -> None:
+        self._audios = list(range(n_audio))  # in the batch
         self._beam_size = beam_size
         self._eot = eot
+        self._peaks = peaks
         self._max_finished = round(beam_size * (patience or 1.0))
         n_rows = n_audio * beam_size
         self._beams: list[tuple[int, ...]] = [()] * n_rows
@@ -54,25 +67,24 @@ class BeamSearch:
             Row b now continues what row ``source_rows[b]`` was, with ``tokens[b]``.
         """
         kept: list[_Scored] = []
-        for audio in range(self._n_audio):
-            kept += self._continue(audio, logits)
+        for place, audio in enumerate(self._audios):
+            kept += self._continue(audio, place * self._beam_size, logits)
         self._beams = [(*self._beams[source], token) for _, source, token in kept]
         self._sums = [total for total, _, _ in kept]
-        for audio, finished in enumerate(self._finished):
-            if self._closed[audio] is None and len(finished) >= self._max_finished:
-                self._closed[audio] = self._close(audio)
+        for audio in self._audios:
+            if len(self._finished[audio]) >= self._max_finished:
+                self.close(audio)
         tokens = np.array([token for _, _, token in kept], dtype=np.int32)
         return tokens, np.array([source for _, source, _ in kept], dtype=np.int32)
 
-    def _continue(self, audio: int, logits: np.ndarray) -> list[_Scored]:
-        first = audio * self._beam_size
+    def _continue(self, audio: int, first: int, logits: np.ndarray) -> list[_Scored]:
         rows = range(first, first + self._beam_size)
         if self._closed[audio] is not None:  # its rows idle until the other windows end
             return [(self._sums[row], row, self._eot) for row in rows]
         scored: list[_Scored] = []
         # Before the first token all beams are one and the same.
         for row in rows if self._beams[first] else rows[-1:]:
-            normaliser = log_normaliser(logits[row])
+            normaliser = self._peaks(logits[row], 0).log_sum
             if normaliser == -np.inf:  # the rules leave no token: the beam ends here
                 scored.append((self._sums[row], row, self._eot))
             for token in top_k(logits[row], self._beam_size + 1):
@@ -103,9 +115,19 @@ class BeamSearch:
         """Whether the search of a window has ended."""
         return self._closed[audio] is not None
 
+    def keep(self, audios: Sequence[int]) -> None:
+        """From now on only these windows have rows in the batch; the others must have ended."""
+        rows = [row for audio in audios for row in self._rows(audio)]
+        self._beams, self._sums = [self._beams[row] for row in rows], [self._sums[row] for row in rows]
+        self._audios = list(audios)
+
+    def _rows(self, audio: int) -> range:
+        first = self._audios.index(audio) * self._beam_size
+        return range(first, first + self._beam_size)
+
     def _close(self, audio: int) -> list[Candidate]:
         """Finished beams, topped up with the best live ones where fewer than ``beam_size`` finished."""
-        rows = range(audio * self._beam_size, (audio + 1) * self._beam_size)
+        rows = self._rows(audio)
         live = sorted(rows, key=lambda row: self._sums[row], reverse=True)
         missing = max(self._beam_size - len(self._finished[audio]), 0)
         return self._finished[audio] + [Candidate(self._beams[r], self._sums[r]) for r in live[:missing]]

@@ -1,15 +1,30 @@
 """Log-probabilities and choices from one row of masked logits.
 
-In: a row (V,) float32 with ``-inf`` at masked ids. Out: normaliser, top-k, a random id.
+In: a row (V,) float32 with ``-inf`` at masked ids. Out: largest, normaliser, top-k, a random id.
 Knows nothing of: tokens sampled before, rules.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+from whisperlite.kernels.reference.logits import Peaks, row_peaks
+
+RowPeaks = Callable[[np.ndarray, int], Peaks]
 
 # Columns the vocabulary is folded into to find the best k without sorting it.
 _FOLDED_ROWS = 64
+
+
+def row_peaks_for(backend: str) -> RowPeaks:
+    """``row_peaks(row, begin)`` of a backend, for one thread."""
+    if backend != "numba":
+        return row_peaks
+    from whisperlite.kernels import logits
+
+    return logits.RowPeaks()
 
 
 def log_normaliser(row: np.ndarray) -> float:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whisperlite.decode.choose import log_normaliser, sample
+from whisperlite.decode.choose import RowPeaks, sample
 from whisperlite.decode.rank import Candidate
+from whisperlite.kernels.reference.logits import row_peaks
 
 
 class GreedySearch:
@@ -26,6 +27,8 @@ class GreedySearch:
         Token that ends a row.
     randoms : sequence of numpy.random.Generator
         One per row, so that a row draws the same whatever it is batched with.
+    peaks : RowPeaks
+        How a row is read.
     """
 
     # ref: openai/whisper decoding.py GreedyDecoder
@@ -37,21 +40,24 @@ class GreedySearch:
         temperature: float,
         eot: int,
         randoms: Sequence[np.random.Generator] = (),
+        peaks: RowPeaks = row_peaks,
     ) -> None:
         self._n_audio = n_audio
         self._n_group = n_group
         self._temperature = temperature
         self._eot = eot
         self._randoms = randoms
+        self._peaks = peaks
         n_rows = n_audio * n_group
+        self._rows = list(range(n_rows))  # in the batch
         self._sampled: list[list[int]] = [[] for _ in range(n_rows)]
         self._sums = [0.0] * n_rows
         self._ended = [False] * n_rows
 
     @property
     def sampled(self) -> np.ndarray:
-        """Tokens so far (B, U), end tokens included."""
-        return np.array(self._sampled, dtype=np.int32).reshape(len(self._sampled), -1)
+        """Tokens so far (B, U) of the rows in the batch, end tokens included."""
+        return np.array([self._sampled[row] for row in self._rows], dtype=np.int32).reshape(len(self._rows), -1)
 
     def update(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Choose a token for each row from masked logits (B, V).
@@ -62,24 +68,25 @@ class GreedySearch:
         source_rows : None
             Rows keep their place.
         """
-        for row, sampled in enumerate(self._sampled):
-            token, logprob = self._choose(row, logits[row])
-            sampled.append(token)
+        tokens = []
+        for row, values in zip(self._rows, logits, strict=True):
+            token, logprob = self._choose(row, values)
+            tokens.append(token)
+            self._sampled[row].append(token)
             self._sums[row] += logprob
             self._ended[row] = token == self._eot
-        return np.array([sampled[-1] for sampled in self._sampled], dtype=np.int32), None
+        return np.array(tokens, dtype=np.int32), None
 
     def _choose(self, row: int, logits: np.ndarray) -> tuple[int, float]:
         if self._ended[row]:
             return self._eot, 0.0
-        normaliser = log_normaliser(logits)
-        if normaliser == -np.inf:  # the rules leave no token: the row ends here
+        peaks = self._peaks(logits, 0)
+        if peaks.log_sum == -np.inf:  # the rules leave no token: the row ends here
             return self._eot, 0.0
         if self._temperature == 0:
-            token = int(logits.argmax())
-        else:
-            token = sample(logits, self._temperature, self._randoms[row])
-        return token, float(logits[token]) - normaliser
+            return peaks.top_index, peaks.top - peaks.log_sum
+        token = sample(logits, self._temperature, self._randoms[row])
+        return token, float(logits[token]) - peaks.log_sum
 
     def close(self, audio: int) -> None:
         """End the rows of a window as they are."""
@@ -89,6 +96,10 @@ class GreedySearch:
     def closed(self, audio: int) -> bool:
         """Whether all rows of a window have ended."""
         return all(self._ended[audio * self._n_group : (audio + 1) * self._n_group])
+
+    def keep(self, audios: Sequence[int]) -> None:
+        """From now on only these windows have rows in the batch; the others must have ended."""
+        self._rows = [audio * self._n_group + member for audio in audios for member in range(self._n_group)]
 
     @property
     def completed(self) -> bool:

@@ -44,6 +44,8 @@ class DecoderModel(Protocol):
     def dims(self) -> ModelDims: ...
     @property
     def is_multilingual(self) -> bool: ...
+    @property
+    def backend(self) -> str: ...
 
     def encode(self, mel: np.ndarray) -> np.ndarray: ...
 
@@ -68,6 +70,7 @@ class DecoderModel(Protocol):
         cross: Any,
         audio_rows: np.ndarray | None = None,
         copy: bool = True,
+        cache_rows: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray: ...
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from whisperlite.decode.choose import RowPeaks
 from whisperlite.decode.grammar import GrammarRule
 from whisperlite.decode.options import DecodingOptions
 from whisperlite.decode.penalties import NoRepeatNgram, RepetitionPenalty, SuppressRegex, UserFilter
@@ -19,6 +20,7 @@ from whisperlite.decode.prompt import suppressed_tokens
 from whisperlite.decode.protocols import DecoderTokenizer, ModelDims
 from whisperlite.decode.token_tree import token_matcher
 from whisperlite.errors import OptionError
+from whisperlite.kernels.reference.logits import row_peaks
 
 CHUNK_SECONDS = 30.0
 
@@ -56,15 +58,20 @@ class TimestampRules:
     tokenizer : DecoderTokenizer
     max_initial_index : int or None
         Largest index (steps of 0.02 s) the first timestamp may have.
+    peaks : RowPeaks
+        How a row is read.
     """
 
     # ref: openai/whisper decoding.py ApplyTimestampRules
 
-    def __init__(self, tokenizer: DecoderTokenizer, max_initial_index: int | None) -> None:
+    def __init__(
+        self, tokenizer: DecoderTokenizer, max_initial_index: int | None, peaks: RowPeaks = row_peaks
+    ) -> None:
         self._eot = tokenizer.eot
         self._begin = tokenizer.timestamp_begin
         self._no_timestamps = tokenizer.no_timestamps
         self._max_initial_index = max_initial_index
+        self._peaks = peaks
 
     def __call__(self, logits: np.ndarray, sampled: np.ndarray) -> None:
         begin = self._begin
@@ -77,7 +84,8 @@ class TimestampRules:
         for row, tokens in zip(logits, sampled, strict=True):
             self._mask_pairs(row, tokens)
             # The normaliser of the log-softmax is the same on both sides and cancels.
-            if _logsumexp(row[begin:]) > row[:begin].max():
+            peaks = self._peaks(row, begin)
+            if peaks.log_sum > peaks.before:
                 row[:begin] = -np.inf
 
     def _mask_pairs(self, row: np.ndarray, tokens: np.ndarray) -> None:
@@ -97,8 +105,12 @@ class TimestampRules:
         row[begin : timestamps[-1] + (0 if closes else 1)] = -np.inf
 
 
-def make_rules(tokenizer: DecoderTokenizer, options: DecodingOptions, dims: ModelDims) -> list[Rule]:
+def make_rules(
+    tokenizer: DecoderTokenizer, options: DecodingOptions, dims: ModelDims, peaks: RowPeaks = row_peaks
+) -> list[Rule]:
     """The rules that ``options`` ask for, in the order they apply.
+
+    ``peaks`` is how rows are read, where a rule has to.
 
     Raises
     ------
@@ -124,17 +136,10 @@ def make_rules(tokenizer: DecoderTokenizer, options: DecodingOptions, dims: Mode
         if options.max_initial_timestamp:
             seconds_per_index = CHUNK_SECONDS / dims.n_audio_ctx
             max_initial_index = round(options.max_initial_timestamp / seconds_per_index)
-        rules.append(TimestampRules(tokenizer, max_initial_index))
+        rules.append(TimestampRules(tokenizer, max_initial_index, peaks))
     if (grammar := more.parsed_grammar()) is not None:
         timestamp_begin = None if options.without_timestamps else tokenizer.timestamp_begin
         rules.append(
             GrammarRule(token_matcher(grammar, tokenizer.vocabulary), timestamp_begin, more.grammar_penalty)
         )
     return rules
-
-
-def _logsumexp(values: np.ndarray) -> float:
-    top = float(values.max())
-    if top == -np.inf:
-        return top
-    return top + float(np.log(np.exp(values - np.float32(top)).sum(dtype=np.float64)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from whisperlite.decode.alternatives import AlternativesRecorder
 from whisperlite.decode.beam import BeamSearch
-from whisperlite.decode.choose import probability
+from whisperlite.decode.choose import RowPeaks, probability, row_peaks_for
 from whisperlite.decode.draft import Draft, not_used_because
 from whisperlite.decode.greedy import GreedySearch
 from whisperlite.decode.language import detect_language
@@ -29,6 +29,9 @@ from whisperlite.decode.rules import Rule, make_rules
 from whisperlite.decode.speculative import Found, search_with_draft
 from whisperlite.errors import OptionError
 from whisperlite.results import DraftUse
+
+# Windows leave the batch when this part of it has ended: other rows bind the step anew.
+LEAVING_PART = 0.25
 
 
 class Search(Protocol):
@@ -44,6 +47,8 @@ class Search(Protocol):
     def close(self, audio: int) -> None: ...
 
     def closed(self, audio: int) -> bool: ...
+
+    def keep(self, audios: Sequence[int]) -> None: ...
 
     def candidates(self) -> list[list[Candidate]]: ...
 
@@ -90,7 +95,8 @@ def decode(
     dims = model.dims
     cross = model.cross_kv(features) if cross is None else cross
     inputs = [WindowInput()] * n_audio if inputs is None else inputs
-    rules = make_rules(tokenizer, options, dims)
+    peaks = row_peaks_for(model.backend)
+    rules = make_rules(tokenizer, options, dims, peaks)
     languages, language_probs = _languages(model, tokenizer, cross, inputs, options)
     initial = [_initial(model, tokenizer, options, *pair) for pair in zip(inputs, languages, strict=True)]
 
@@ -99,10 +105,10 @@ def decode(
     unused = not_used_because(options)
     if draft is not None and draft.features is not None and not unused:
         batch = Batch(initial, 1, cross, tokenizer.no_speech)
-        found = search_with_draft(model, batch, draft, rules, tokenizer.eot, options)
+        found = search_with_draft(model, batch, draft, rules, tokenizer.eot, options, peaks)
     else:
         batch = Batch(initial, options.beam_size or options.best_of or 1, cross, tokenizer.no_speech)
-        search = _make_search(n_audio, options, tokenizer.eot, inputs)
+        search = _make_search(options, tokenizer.eot, inputs, peaks)
         use = None if draft is None else DraftUse(0, 0, unused or "it has not heard the audio")
         found = _search(model, batch, rules, search, tokenizer.eot, options, use)
     results = []
@@ -161,34 +167,49 @@ def _run(
 ) -> list[float]:
     """Sample until every window has ended; returns the no-speech probability of each window."""
     n_audio, n_group = len(batch.initial), batch.n_group
-    in_place = np.arange(n_audio * n_group)
-    rows_of = in_place.reshape(n_audio, n_group)
-    cache = model.new_cache(len(in_place))
+    rows_of = np.arange(n_audio * n_group).reshape(n_audio, n_group)
+    cache = model.new_cache(rows_of.size)
     at_sot, logits = prefill(model, batch, cache, rows_of[:, 0])  # (A, V) each
     no_speech_probs = [probability(row, batch.no_speech) for row in at_sot]
     logits = np.repeat(logits, n_group, axis=0)  # (B, V)
     if n_group > 1:
         cache.reorder(np.repeat(rows_of[:, 0], n_group))
-    audio_rows = np.arange(n_audio + 1, dtype=np.int32) * n_group
+    audios = list(range(n_audio))  # windows in the batch: those that go on, and some that have ended
+    rows, audio_rows = rows_of.ravel(), _offsets(audios, n_audio, n_group)
     for sampled_len in itertools.count(1):
         sampled = search.sampled
         for rule in rules:
             rule(logits, sampled)
         next_tokens, source_rows = search.update(logits)
         if recorder is not None:
-            recorder.record(logits, sampled, next_tokens, source_rows)
-        for audio, initial in enumerate(batch.initial):
-            if sampled_len >= initial.sample_len:
+            recorder.record(logits, sampled, next_tokens, source_rows, audios)
+        for audio in audios:
+            if sampled_len >= batch.initial[audio].sample_len:
                 search.close(audio)
         if search.completed:
             return no_speech_probs
-        if source_rows is not None and not np.array_equal(source_rows, in_place):
-            cache.reorder(source_rows)
+        if source_rows is not None and not np.array_equal(source_rows, np.arange(len(rows))):
+            order = np.arange(rows_of.size)
+            order[rows] = rows[source_rows]
+            cache.reorder(order)
+        ended = np.array([search.closed(audio) for audio in audios])
+        if np.count_nonzero(ended) >= LEAVING_PART * len(audios):
+            next_tokens = next_tokens.reshape(-1, n_group)[~ended].ravel()
+            audios = [audio for audio, has_ended in zip(audios, ended, strict=True) if not has_ended]
+            search.keep(audios)
+            rows, audio_rows = rows_of[audios].ravel(), _offsets(audios, n_audio, n_group)
+            ended = np.zeros(len(audios), dtype=bool)
         # Rows of windows that have ended stay where they are, so that they never outgrow the cache.
-        if len(idle := rows_of[[search.closed(audio) for audio in range(n_audio)]].ravel()):
-            cache.forget(idle)
-        logits = model.step(next_tokens, cache, batch.cross, audio_rows=audio_rows, copy=False)
+        if ended.any():
+            cache.forget(rows.reshape(-1, n_group)[ended].ravel())
+        logits = model.step(next_tokens, cache, batch.cross, audio_rows, copy=False, cache_rows=rows)
     raise AssertionError("unreachable: every window has a greatest length")
+
+
+def _offsets(audios: Sequence[int], n_audio: int, n_group: int) -> np.ndarray:
+    """First row of each window in a batch of these windows, and the number of rows: (A+1,) int32."""
+    n_rows = np.bincount(audios, minlength=n_audio) * n_group
+    return np.concatenate([[0], np.cumsum(n_rows)]).astype(np.int32)
 
 
 def _initial(
@@ -212,9 +233,10 @@ def _initial(
     return replace(initial, tokens=tuple(tokens))
 
 
-def _make_search(n_audio: int, options: DecodingOptions, eot: int, inputs: Sequence[WindowInput]) -> Search:
+def _make_search(options: DecodingOptions, eot: int, inputs: Sequence[WindowInput], peaks: RowPeaks) -> Search:
+    n_audio = len(inputs)
     if options.beam_size is not None:
-        return BeamSearch(n_audio, options.beam_size, eot, options.patience)
+        return BeamSearch(n_audio, options.beam_size, eot, options.patience, peaks)
     n_group = options.best_of or 1
     # The temperature is part of the seed, so that a second try does not repeat the first one's draws.
     tries = round(options.temperature * 1000)
@@ -223,7 +245,7 @@ def _make_search(n_audio: int, options: DecodingOptions, eot: int, inputs: Seque
         for window in inputs
         for member in range(n_group)
     ]
-    return GreedySearch(n_audio, n_group, options.temperature, eot, randoms)
+    return GreedySearch(n_audio, n_group, options.temperature, eot, randoms, peaks)
 
 
 def _languages(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from whisperlite.decode.alternatives import AlternativesRecorder
-from whisperlite.decode.choose import probability
+from whisperlite.decode.choose import RowPeaks, probability
 from whisperlite.decode.draft import MAX_DRAFT_TOKENS, Draft, DraftLength
 from whisperlite.decode.grammar import GrammarRule
 from whisperlite.decode.greedy import GreedySearch
@@ -46,9 +46,11 @@ class Found:
 class _Window:
     """One window under way: the search over its single row, exactly as without a draft."""
 
-    def __init__(self, initial: InitialTokens, rules: Sequence[Rule], eot: int, alternatives: int | None) -> None:
+    def __init__(
+        self, initial: InitialTokens, rules: Sequence[Rule], eot: int, alternatives: int | None, peaks: RowPeaks
+    ) -> None:
         self._rules = rules
-        self._search = GreedySearch(1, 1, 0.0, eot)
+        self._search = GreedySearch(1, 1, 0.0, eot, peaks=peaks)
         self._recorder = None if alternatives is None else AlternativesRecorder(1, alternatives, eot)
         self._sample_len = initial.sample_len
         self.tokens = list(initial.tokens)  # context and sampled
@@ -171,7 +173,13 @@ class _Drafter:
 
 
 def search_with_draft(
-    model: DecoderModel, batch: Batch, draft: Draft, rules: Sequence[Rule], eot: int, options: DecodingOptions
+    model: DecoderModel,
+    batch: Batch,
+    draft: Draft,
+    rules: Sequence[Rule],
+    eot: int,
+    options: DecodingOptions,
+    peaks: RowPeaks,
 ) -> list[Found]:
     """Decode windows greedily, with a draft.
 
@@ -185,6 +193,8 @@ def search_with_draft(
     rules : sequence of Rule
     eot : int
     options : DecodingOptions
+    peaks : RowPeaks
+        How a row is read.
 
     Returns
     -------
@@ -192,7 +202,7 @@ def search_with_draft(
         One per window.
     """
     main = _Rows(model, batch)
-    windows = [_Window(initial, rules, eot, options.alternatives) for initial in batch.initial]
+    windows = [_Window(initial, rules, eot, options.alternatives, peaks) for initial in batch.initial]
     at_sot, logits = main.prefill()  # (A, V) each
     no_speech_probs = [probability(row, batch.no_speech) for row in at_sot]
     for window, row in zip(windows, logits, strict=True):

@@ -78,6 +78,19 @@ class KVCache:
     def n_rows(self) -> int:
         return len(self.past)
 
+    def state(self, own_rows: Array) -> tuple[Array, Array]:
+        """``past`` and ``rows`` of some rows: where they are all rows, in order, the cache's own arrays."""
+        if np.array_equal(own_rows, np.arange(self.n_rows)):
+            return self.past, self.rows
+        return self.past[own_rows], self.rows[own_rows]
+
+    def read_state(self, own_rows: Array, state: tuple[Array, Array]) -> None:
+        """Bring what ``state(own_rows)`` gave up to date."""
+        past, rows = state
+        if past is not self.past:
+            np.take(self.past, own_rows, out=past, mode="clip")
+            np.take(self.rows, own_rows, axis=0, out=rows, mode="clip")
+
     def reset(self) -> None:
         """Forget everything; the memory is kept."""
         self.past[:] = 0

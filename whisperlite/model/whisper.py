@@ -198,32 +198,36 @@ class Whisper:
         cross: CrossKV,
         audio_rows: ArrayLike | None = None,
         copy: bool = True,
+        cache_rows: Sequence[int] | Array | None = None,
     ) -> Array:
-        """Run one new token of each of the cache's sequences.
+        """Run one new token of each of the cache's sequences, or of some.
 
         Parameters
         ----------
-        tokens : int (n_rows,)
-        cache, cross, audio_rows
-            As in ``prefill``; every row of the cache takes part.
+        tokens : int (B,)
+        cache, cross, audio_rows, cache_rows
+            As in ``prefill``. The step is bound to the cache once and repeated; other rows than in the step before
+            bind it anew.
         copy : bool
             False gives memory that the next step with this cache overwrites.
 
         Returns
         -------
-        float32 (n_rows, n_vocab)
+        float32 (B, n_vocab)
         """
         new = self._checked_tokens(np.asarray(tokens)[:, None])
-        own = self._own_rows(cache, new.shape[0], None)
-        key = (id(self), id(cross), None if audio_rows is None else tuple(np.asarray(audio_rows).tolist()))
-        bound = cache.runs.get(key)
+        key = tuple(None if rows is None else tuple(np.asarray(rows).tolist()) for rows in (audio_rows, cache_rows))
+        bound = cache.runs.get((id(self), id(cross), len(new), *key))
         if bound is None:
-            wanted = np.arange(cache.n_rows, dtype=np.int32)
-            buffer = new.copy()
-            run = self._bind_decoder((), buffer, own, cache, cross, wanted, audio_rows)
+            own = self._own_rows(cache, len(new), cache_rows)
+            state = cache.state(own)
+            buffer, wanted = new.copy(), np.arange(len(new), dtype=np.int32)
+            run = self._bind_decoder((), buffer, own, cache, cross, wanted, audio_rows, state)
             cache.runs.clear()  # one at a time; the entry keeps ``cross`` alive, so that its id stays its own
-            bound = cache.runs[key] = (run, buffer, cross)
-        run, buffer, _ = bound
+            bound = cache.runs[id(self), id(cross), len(new), *key] = (run, buffer, own, state, cross)
+        run, buffer, own, state, _ = bound
+        cache.read_state(own, state)
+        self._check_room(state[0], 1)
         buffer[...] = new
         logits = run.run()["logits"]
         cache.advance(own, 1)
@@ -336,17 +340,16 @@ class Whisper:
         cross: CrossKV,
         wanted: Array,
         audio_rows: ArrayLike | None,
+        state: tuple[Array, Array] | None = None,
     ) -> Run:
         n_batch, n_new = tokens.shape
-        used = int(cache.past[own_rows].max()) + n_new
-        if used > self.dims.n_text_ctx:
-            raise OptionError(f"{used} tokens in a sequence: the model has {self.dims.n_text_ctx} positions")
-        whole = n_batch == cache.n_rows
+        past, rows = cache.state(own_rows) if state is None else state
+        self._check_room(past, n_new)
         inputs = {
             "tokens": tokens,
-            "past": cache.past if whole else cache.past[own_rows],
+            "past": past,
             "own_rows": own_rows,
-            "cache_rows": cache.rows if whole else cache.rows[own_rows],
+            "cache_rows": rows,
             "audio_rows": self._audio_rows(audio_rows, n_batch, cross.n_audio),
             "wanted": wanted,
         }
@@ -359,6 +362,11 @@ class Whisper:
             "A": cross.n_audio, "B": n_batch, "N": cache.n_rows, "R": len(wanted), "T": cross.n_ctx, "U": n_new,
         }  # fmt: skip
         return self._program("decoder", sizes, heads).bind(inputs)
+
+    def _check_room(self, past: Array, n_new: int) -> None:
+        used = int(past.max()) + n_new
+        if used > self.dims.n_text_ctx:
+            raise OptionError(f"{used} tokens in a sequence: the model has {self.dims.n_text_ctx} positions")
 
     def _audio_rows(self, audio_rows: ArrayLike | None, n_batch: int, n_audio: int) -> Array:
         if audio_rows is None:
@@ -385,7 +393,7 @@ class Whisper:
         return new
 
     @staticmethod
-    def _own_rows(cache: KVCache, n_batch: int, cache_rows: Sequence[int] | None) -> Array:
+    def _own_rows(cache: KVCache, n_batch: int, cache_rows: Sequence[int] | Array | None) -> Array:
         if cache_rows is None:
             if n_batch != cache.n_rows:
                 raise OptionError(f"{n_batch} rows of tokens for a cache of {cache.n_rows}: give cache_rows")
