@@ -10,6 +10,7 @@ from fake_model import FLOOR, FakeModel, FakeTokenizer, follow, one_window, samp
 
 from whisperlite.decode import DecodingOptions, WindowInput, compression_ratio, decode, detect_language
 from whisperlite.decode.choose import log_normaliser, sample, top_k
+from whisperlite.decode.options import RuleOptions
 from whisperlite.decode.prompt import initial_tokens
 from whisperlite.decode.rank import Candidate, best_candidate
 from whisperlite.errors import OptionError
@@ -117,6 +118,47 @@ def test_windows_of_a_batch_do_not_see_each_other():
     batch = run(None, model=model, n=3)
     assert batch == [run(follow(short, long, short), audio=a)[0] for a in range(3)]
     assert batch[1].tokens == tuple(long)
+
+
+LENGTHS = (3, 40, 1, 2, 9, 3, 20, 1)  # words of each window
+
+
+def of_lengths(audio, tokens):
+    n = len(sampled_part(tokens))
+    if n >= LENGTHS[audio]:
+        return {EOT: 10.0}
+    word = 1 + (7 * audio + n * (n + 3)) % 17
+    return {word: 4.0, 1 + word % 17: 3.0 + 0.1 * (n % 5)}
+
+
+def test_windows_that_ended_leave_the_batch():
+    model = FakeModel(of_lengths)
+    run(None, model=model, n=8, without_timestamps=True, suppress_tokens="")
+    # As soon as a quarter has ended: two of eight, three of six, one of three, one of two.
+    assert model.n_rows_of_steps == [8] + 2 * [6] + 6 * [3] + 11 * [2] + 20 * [1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"beam_size": 3},
+        {"beam_size": 2, "patience": 2.0, "alternatives": 2},
+        {"alternatives": 2, "rules": RuleOptions(repetition_penalty=1.1, no_repeat_ngram_size=3)},
+        {"temperature": 0.8, "best_of": 3, "alternatives": 1},
+        {"sample_len": 12},
+    ],
+    ids=["greedy", "beams", "patience", "penalties", "best_of", "cut"],
+)
+def test_windows_that_go_on_do_not_see_others_leave(options):
+    decoding = DecodingOptions(language="en", without_timestamps=True, suppress_tokens="", **options)
+    model, inputs = FakeModel(of_lengths), [WindowInput(key=key) for key in range(8)]
+    batch = decode(model, TOKENIZER, one_window(model, 0, 8), decoding, inputs=inputs)
+    n_group = decoding.beam_size or decoding.best_of or 1
+    assert model.n_rows_of_steps[0] == 8 * n_group and model.n_rows_of_steps[-1] < 4 * n_group
+    for audio, result in enumerate(batch):
+        [alone] = decode(model, TOKENIZER, one_window(model, audio), decoding, inputs=inputs[audio : audio + 1])
+        assert result == alone
 
 
 # sampling

@@ -110,6 +110,52 @@ def test_rows_of_different_length_and_audio_go_together(model, mel, cross):
         np.testing.assert_allclose(logits[row], expected, atol=TOL)
 
 
+def test_steps_of_some_rows(model, mel):
+    """Three beams to an audio; rows leave, come back and change places: each equals its own history read alone."""
+    features = model.encode(mel)
+    cross, cache = model.cross_kv(features), model.new_cache(6)
+    both = np.array([0, 3, 6])
+    model.prefill(np.tile([[1, 2, 3]], (6, 1)), cache, cross, audio_rows=both)
+    model.step(np.array([4, 5, 6, 7, 8, 9]), cache, cross, both)
+    cache.reorder([2, 0, 0, 4, 4, 5])
+    histories = [[1, 2, 3, token] for token in (6, 4, 4, 8, 8, 9)]
+    everyone = list(range(6))
+    for rows, offsets in (
+        ([3, 4, 5], [0, 0, 3]), ([3, 4, 5], [0, 0, 3]), ([1], [0, 1, 1]), (everyone, both), ([2, 0, 5], [0, 2, 3]),
+        ([5, 3], [0, 0, 2]),
+    ):  # fmt: skip
+        new = [10 + len(histories[row]) + row for row in rows]
+        logits = model.step(np.array(new), cache, cross, np.array(offsets), copy=False, cache_rows=rows)
+        assert logits.shape == (len(rows), ODD.n_vocab)
+        for at, row in enumerate(rows):
+            histories[row] = [*histories[row], new[at]]
+            expected = run_alone(model, features[row // 3 : row // 3 + 1], np.array(histories[row]))[-1]
+            np.testing.assert_allclose(logits[at], expected, atol=TOL)
+        assert cache.past.tolist() == [len(history) for history in histories]
+
+
+def test_a_prefill_in_another_order(model, mel):
+    """Row b of the tokens continues cache row ``cache_rows[b]``, also where all rows take part."""
+    features = model.encode(mel[:1])
+    cross, cache = model.cross_kv(features), model.new_cache(2)
+    model.prefill([[1, 2]], cache, cross, cache_rows=[1])
+    logits = model.prefill([[3], [4]], cache, cross, cache_rows=[1, 0])
+    assert cache.past.tolist() == [1, 3]
+    for row, history in zip(logits[:, 0], ([1, 2, 3], [4]), strict=True):
+        np.testing.assert_allclose(row, run_alone(model, features, np.array(history))[-1], atol=TOL)
+
+
+@pytest.mark.parametrize("cache_rows", [None, [1]])
+def test_steps_end_with_the_context(model, mel, cache_rows):
+    cross, cache = model.cross_kv(model.encode(mel[:1])), model.new_cache(2)
+    model.prefill(np.ones((2, ODD.n_text_ctx - 2), np.int32), cache, cross)
+    tokens = np.ones(2 if cache_rows is None else 1, np.int32)
+    for _ in range(2):
+        model.step(tokens, cache, cross, cache_rows=cache_rows)
+    with pytest.raises(OptionError, match=f"{ODD.n_text_ctx + 1} tokens in a sequence"):
+        model.step(tokens, cache, cross, cache_rows=cache_rows)
+
+
 def test_a_reset_cache_is_as_new(model, cross):
     cache = model.new_cache(2)
     tokens = np.array([[1, 2], [3, 4]])
@@ -147,6 +193,8 @@ def test_results_are_not_overwritten(model, mel, cross):
         (lambda m, c: m.prefill([[1]] * 2, m.new_cache(2), c, logits_at=(1,)), "logits_at"),
         (lambda m, c: m.prefill([[1]] * 3, m.new_cache(3), c), "give audio_rows"),
         (lambda m, c: m.prefill([[1]] * 3, m.new_cache(3), c, audio_rows=[0, 2]), "rising offsets"),
+        (lambda m, c: m.step([1], m.new_cache(2), c), "give cache_rows"),
+        (lambda m, c: m.step([1, 2], m.new_cache(2), c, cache_rows=[1, 2]), "different rows"),
         (lambda m, c: m.new_cache(2).reorder([0, 2]), "reorder"),
         (lambda m, c: m.cross_attention([1], c, heads=[(3, 0)]), "head (3, 0)"),
         (lambda m, c: m.cross_attention([1], c, audio=2), "audio=2"),

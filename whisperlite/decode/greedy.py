@@ -50,6 +50,8 @@ class GreedySearch:
         self._peaks = peaks
         n_rows = n_audio * n_group
         self._rows = list(range(n_rows))  # in the batch
+        self._tokens = np.empty((n_rows, 64), dtype=np.int32)  # of these, as far as ``_n_sampled``
+        self._n_sampled = 0
         self._sampled: list[list[int]] = [[] for _ in range(n_rows)]
         self._sums = [0.0] * n_rows
         self._ended = [False] * n_rows
@@ -57,7 +59,7 @@ class GreedySearch:
     @property
     def sampled(self) -> np.ndarray:
         """Tokens so far (B, U) of the rows in the batch, end tokens included."""
-        return np.array([self._sampled[row] for row in self._rows], dtype=np.int32).reshape(len(self._rows), -1)
+        return self._tokens[:, : self._n_sampled]
 
     def update(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Choose a token for each row from masked logits (B, V).
@@ -75,6 +77,10 @@ class GreedySearch:
             self._sampled[row].append(token)
             self._sums[row] += logprob
             self._ended[row] = token == self._eot
+        if self._n_sampled == self._tokens.shape[1]:
+            self._tokens = np.concatenate([self._tokens, np.empty_like(self._tokens)], axis=1)
+        self._tokens[:, self._n_sampled] = tokens
+        self._n_sampled += 1
         return np.array(tokens, dtype=np.int32), None
 
     def _choose(self, row: int, logits: np.ndarray) -> tuple[int, float]:
@@ -99,7 +105,9 @@ class GreedySearch:
 
     def keep(self, audios: Sequence[int]) -> None:
         """From now on only these windows have rows in the batch; the others must have ended."""
-        self._rows = [audio * self._n_group + member for audio in audios for member in range(self._n_group)]
+        rows = [audio * self._n_group + member for audio in audios for member in range(self._n_group)]
+        self._tokens = self._tokens[[self._rows.index(row) for row in rows]]
+        self._rows = rows
 
     @property
     def completed(self) -> bool:
