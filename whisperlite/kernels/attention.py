@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
 from whisperlite.kernels.registry import arg, claim, kernel, njit_as
-from whisperlite.kernels.simd import F32, copy_bytes, load_i32, vector
+from whisperlite.kernels.simd import F32, NOTHING, SINGLE, copy_bytes, load_i32, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     LOG2_E,
@@ -253,7 +253,7 @@ def _attention(name, product, row_bytes):
             left = min(SPAN, n_ctx - start)
             for p in range((left + PANEL - 1) // PANEL):
                 panel = keys + (start // PANEL + p) * head_size * row_bytes
-                product(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, 0)
+                product(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, NOTHING)
             for row in range(n_rows):
                 for t in range(left, SPAN):
                     simd.store_f32(scores + row * lds + 4 * t, LOWEST)
@@ -274,7 +274,7 @@ def _attention(name, product, row_bytes):
     def score_row(q, keys, n_ctx, head_size, scale, scores, target):
         for p in range((n_ctx + PANEL - 1) // PANEL):
             panel = keys + p * head_size * row_bytes
-            product(q, 0, 1, panel, head_size, scores, 0, 0)
+            product(q, NOTHING, SINGLE, panel, head_size, scores, NOTHING, NOTHING)
             row_scale(scores, min(PANEL, n_ctx - p * PANEL), scale, target + p * PANEL_BYTES)
 
     return share_attention(name, attend_rows, key_bytes, value_bytes), share_scores(name, score_row, key_bytes)

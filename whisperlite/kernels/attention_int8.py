@@ -41,7 +41,7 @@ from whisperlite.kernels.int8 import (
     to_i64,
 )
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I8, I32, copy_bytes, fill_zero, int64, vector
+from whisperlite.kernels.simd import F32, I8, I32, NOTHING, SINGLE, copy_bytes, fill_zero, int64, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     FACTOR,
@@ -226,7 +226,7 @@ def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scra
         left = min(SPAN, n_ctx - span * SPAN)
         for p in range((left + PANEL - 1) // PANEL):
             panel = keys + (span * (SPAN // PANEL) + p) * key_panel_bytes(head_size)
-            scores_of_panel(codes, states, n_rows, head_size, panel, scores + p * PANEL_BYTES, lds_scores)
+            scores_of_panel(codes, states, n_rows, head_size, panel, scores + p * PANEL_BYTES, np.int64(lds_scores))
         for row in range(n_rows):
             for t in range(left, SPAN):
                 simd.store_f32(scores + row * lds_scores + 4 * t, LOWEST)
@@ -252,10 +252,10 @@ def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scra
 def score_row(source, keys, n_ctx, head_size, scale, scratch, target):
     """Scaled scores of one query for all positions of one head."""
     states, scores, codes = scratch, scratch + STATE_BYTES, scratch + STATE_BYTES + PANEL_BYTES
-    quantize_queries(source, 0, 1, head_size, scale, codes, states)
+    quantize_queries(source, NOTHING, SINGLE, head_size, scale, codes, states)
     for p in range((n_ctx + PANEL - 1) // PANEL):
         panel = keys + p * key_panel_bytes(head_size)
-        scores_of_panel(codes, states, 1, head_size, panel, scores, PANEL_BYTES)
+        scores_of_panel(codes, states, SINGLE, head_size, panel, scores, np.int64(PANEL_BYTES))
         count = min(PANEL, n_ctx - p * PANEL)
         row_scale(scores, count, simd.load_f32(states + UNIT), target + p * PANEL_BYTES)
 

@@ -347,6 +347,10 @@ def transpose(b: Builder, rows: Sequence[Value]) -> list[Value]:
     return rows
 
 
+# Numbers to pass to compiled functions: for a literal 0 or 1 Numba compiles the function once more.
+NOTHING, SINGLE = np.int64(0), np.int64(1)
+
+
 # Scalars at addresses, for kernels written as plain Numba functions.
 
 
