@@ -1,6 +1,6 @@
 """Tables on the terminal: peers side by side, and the table of targets.
 
-In: rows, series. Out: text. Knows nothing of: how anything was measured.
+In: rows, series; what the CPU has. Out: text. Knows nothing of: how anything was measured.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.machine import features
 from benchmarks.peers import OURS, STAGES
 from benchmarks.samples import Row, Series, pair_ratio, rows_of
 
@@ -27,9 +28,11 @@ class Target:
     to_compiled: float
 
 
+# With tiles (AMX) the peers leave more room than with vectors alone.
+ENCODER_TO_COMPILED = 1.5 if "amx_int8" in str(features()["features"]) else 1.25
 TARGETS = (
     Target("log-mel of 30 s", "mel", 8, 8),
-    Target("encoder, 30 s window", "encode", 5, 1.5),
+    Target("encoder, 30 s window", "encode", 5, ENCODER_TO_COMPILED),
     Target("greedy decode, per token", "decode", 2, 2),
     Target("beam 5, per step", "beam5", 4, 6),
     Target("prompt of 224 tokens", "prompt", 4, 1.5),
