@@ -14,7 +14,7 @@ from tiny_checkpoint import ODD, RandomCheckpoint
 
 from whisperlite.errors import BackendError, CheckFailedError
 from whisperlite.graph import FLOAT32, Fact, Graph, make_plan, symbol
-from whisperlite.kernels import registry
+from whisperlite.kernels import objects, registry
 from whisperlite.model import Whisper
 from whisperlite.runtime import executor
 from whisperlite.runtime.executor import Program, Workspace
@@ -192,13 +192,41 @@ def test_a_cache_folder_that_cannot_be_written_breaks_nothing(where):
     assert done.stdout == "10.0\n" and "no kernel cache" in done.stderr
 
 
-def test_a_damaged_cache_breaks_nothing(tmp_path):
-    run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path))
-    damaged = [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+NUMBAS_CACHE = "from whisperlite.kernels import registry; registry.KEEPS_OBJECTS = False;"
+
+
+@pytest.mark.parametrize("code", [RUN_A_KERNEL, NUMBAS_CACHE + RUN_A_KERNEL], ids=["objects", "numba"])
+@pytest.mark.parametrize("damage", [lambda old: old[:20], lambda old: old[:-9] + bytes(9), lambda old: b""])
+def test_a_damaged_cache_breaks_nothing(tmp_path, code, damage):
+    run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    damaged = [path for path in tmp_path.rglob("*") if path.suffix in (".o", ".nbi", ".nbc")]
     assert damaged
     for path in damaged:
-        path.write_bytes(path.read_bytes()[:20])
-    assert run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path)).stdout == "10.0\n"
+        path.write_bytes(damage(path.read_bytes()))
+    again = run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1")
+    assert again.stdout == "10.0\n" and "compiled gelu_f32" in again.stderr
+    assert "loaded gelu_f32" in run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1").stderr
+
+
+@pytest.mark.skipif(not registry.KEEPS_OBJECTS, reason="object files are kept on 64-bit Linux only")
+def test_code_that_this_process_cannot_run_is_compiled_anew(tmp_path):
+    """LLVM ends the process when object code asks for a symbol that nobody has; so nothing may get that far."""
+    run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    (path,) = tmp_path.rglob("*.o")
+    code = path.read_bytes()[len(objects.MAGIC) + 32 :].partition(b"\n")[2]
+    assert "PyErr_SetString" in objects.undefined_symbols(code)
+    symbol = path.read_bytes()[len(objects.MAGIC) + 32 :].partition(b"\n")[0].decode()
+    objects.save(path, symbol, code.replace(b"PyErr_SetString", b"PyErr_NoSuchOne"))
+    again = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1")
+    assert again.stdout == "10.0\n" and "PyErr_NoSuchOne, which this process lacks" in again.stderr
+
+
+@pytest.mark.skipif(not registry.KEEPS_OBJECTS, reason="object files are kept on 64-bit Linux only")
+def test_cached_kernels_load_without_numba_s_compiler(tmp_path):
+    code = RUN_A_KERNEL + "; import sys; print('numba.cpython.numbers' in sys.modules)"  # lowering of arithmetic
+    run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    again = run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    assert again.stdout == "10.0\nFalse\n"
 
 
 def test_the_cache_folder_changes_with_any_kernel_source(monkeypatch, tmp_path):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import sys
 import tempfile
 import threading
@@ -30,13 +31,16 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from llvmlite import binding
 from numba import njit, types
 from numba.core import config, event
 
 from whisperlite import knobs, trace
+from whisperlite.kernels import cpu, objects
 from whisperlite.kernels.simd import fetch_add, load_i64
 
 SIGNATURE = types.void(types.int64, types.int64, types.int64, types.int64)
+KEEPS_OBJECTS = sys.platform.startswith("linux") and sys.maxsize > 2**32 and sys.byteorder == "little"
 SYNC_WORDS = 32  # int64 words: arrivals, generation and claims, each on cache lines of its own
 ARRIVALS, GENERATION, CLAIMS = 0, 64, 128  # byte offsets in the block
 
@@ -144,34 +148,47 @@ def _compile(function: Callable[..., Any], signature: Any) -> Any:
 
 def _through_cache(function: Callable[..., Any], signature: Any) -> Any:
     folder = cache_folder()
-    compiled = None
-    if folder is not None:
-        # Numba reads its cache folder from a global when a function is decorated.
-        saved, config.CACHE_DIR = config.CACHE_DIR, str(folder)
-        try:
-            compiled = numba.cfunc(signature, cache=True)(function)
-        except Exception as error:  # a damaged file fails in many ways; a fault of ours comes back below
-            trace.debug(1, f"cached {function.__name__} cannot be used, compiling anew: {error!r}")
-            for path in folder.rglob(f"{Path(function.__code__.co_filename).stem}.{function.__name__}-*"):
-                path.unlink(missing_ok=True)
-        finally:
-            config.CACHE_DIR = saved
-    if compiled is None:
-        compiled = numba.cfunc(signature)(function)
+    if folder is None:
+        return numba.cfunc(signature)(function)
+    if not KEEPS_OBJECTS:
+        return _through_numba_cache(function, signature, folder)
+    path = folder / f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}.o"
+    loaded = objects.load(path)
+    if loaded is not None:
+        return loaded
+    compiled = numba.cfunc(signature)(function)
+    try:
+        objects.save(path, compiled.native_name, compiled._library._get_compiled_object())
+    except OSError as error:
+        trace.debug(1, f"{function.__name__} is not cached: {error}")
     return compiled
+
+
+def _through_numba_cache(function: Callable[..., Any], signature: Any, folder: Path) -> Any:
+    # Numba reads its cache folder from a global when a function is decorated.
+    saved, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+    try:
+        return numba.cfunc(signature, cache=True)(function)
+    except Exception as error:  # a damaged file fails in many ways; a fault of ours comes back below
+        trace.debug(1, f"cached {function.__name__} cannot be used, compiling anew: {error!r}")
+        for path in folder.rglob(f"{Path(function.__code__.co_filename).stem}.{function.__name__}-*"):
+            path.unlink(missing_ok=True)
+        return numba.cfunc(signature, cache=True)(function)
+    finally:
+        config.CACHE_DIR = saved
 
 
 @cache
 def cache_folder() -> Path | None:
     """Folder of compiled kernels, or None where none can be written.
 
-    Its name holds a hash of all kernel sources: Numba's own check sees only the file of the cached function,
-    not the modules it takes its inner loops from.
+    Its name holds a hash of all that machine code depends on: every kernel source, the compiler, the CPU.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
-    digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
+    target = (platform.machine(), config.CPU_NAME, binding.get_host_cpu_name(), *sorted(cpu.features()))
+    digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version} {target}".encode())
     folder = base_folder() / f"kernels-{digest.hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
