@@ -218,6 +218,41 @@ def test_span_of_frames_equals_a_part_of_the_whole():
     np.testing.assert_array_equal(part, whole[:, 40:71])
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("n", [160 * 255, 160 * 256 + 7, 160 * 1003])
+def test_any_team_gives_the_same_bits(n, threads):
+    pytest.importorskip("numba")
+    from whisperlite.audio import log_mel_spectrogram
+
+    audio = noise(n)
+    np.testing.assert_array_equal(
+        log_mel_spectrogram(audio, threads=threads), log_mel_spectrogram(audio, threads=1)
+    )
+
+
+def test_a_team_out_of_range_is_refused():
+    pytest.importorskip("numba")
+    from whisperlite.audio import log_mel_spectrogram
+    from whisperlite.errors import OptionError
+
+    with pytest.raises(OptionError, match="threads=0: give a whole number from 1 to 256"):
+        log_mel_spectrogram(noise(3000), threads=0)
+
+
+@pytest.mark.parametrize(("n_mels", "n_frames"), [(1, 1), (3, 15), (80, 16), (80, 33), (128, 3000)])
+def test_floor_and_scale_is_bit_for_bit_numpy_s(n_mels, n_frames, monkeypatch):
+    pytest.importorskip("numba")
+    from whisperlite.audio.mel import floor_and_scale
+
+    wide = noise(n_mels * (n_frames + 5)).reshape(n_mels, -1) * 40 - 20  # rows further apart than they are long
+    compiled, plain = wide.copy(), wide.copy()
+    floor_and_scale(compiled[:, :n_frames], 1.25, threads=2)
+    monkeypatch.setenv("WHISPERLITE_BACKEND", "numpy")
+    floor_and_scale(plain[:, :n_frames], 1.25)
+    np.testing.assert_array_equal(compiled, plain)
+    assert (plain[:, :n_frames] != wide[:, :n_frames]).all()
+
+
 def test_numba_missing_falls_back(monkeypatch):
     from whisperlite.audio import log_mel_spectrogram, mel
 

@@ -384,7 +384,7 @@ class WhisperModel:
         if unknown := set(speech) - set(names):
             raise OptionError(f"{min(unknown)} is not an option of detect_language; give one of {', '.join(names)}")
         samples, _ = self._heard(load_audio(audio), make_options(**speech))
-        return self._detect(make_content(samples, self.dims.n_mels), languages)[0]
+        return self._detect(make_content(samples, self.dims.n_mels, self._model.threads), languages)[0]
 
     def language_probs(self, features: np.ndarray) -> list[dict[str, float]]:
         """Probability of each language, the most probable first, for audio features (A, T, D) of each window.
@@ -433,7 +433,7 @@ class WhisperModel:
             raise OptionError("multilingual=True needs a multilingual model; this one is English-only")
         recording = load_audio(audio)
         samples, speech = self._heard(recording, chosen)
-        content = make_content(samples, self.dims.n_mels)
+        content = make_content(samples, self.dims.n_mels, self._model.threads)
         head, probabilities = None, None
         if language is None and self.is_multilingual:
             probabilities, head = self._detect(content, chosen.languages)
@@ -484,7 +484,7 @@ class WhisperModel:
 
     def log_mel(self, audio: AudioSource) -> np.ndarray:
         """Log-mel (n_mels, 3000) float32 of the first 30 s, filled up with silence."""
-        return log_mel_spectrogram(pad_or_trim(load_audio(audio)), self.dims.n_mels)
+        return log_mel_spectrogram(pad_or_trim(load_audio(audio)), self.dims.n_mels, threads=self._model.threads)
 
     def encode(self, mel: np.ndarray) -> np.ndarray:
         """Audio features (B, T, D) float32 of log-mel (B, n_mels, 2T)."""

@@ -38,7 +38,7 @@ class Ours(Engine):
         return self._cross
 
     def mel(self) -> None:
-        log_mel_spectrogram(self.audio, self.model.dims.n_mels)
+        log_mel_spectrogram(self.audio, self.model.dims.n_mels, threads=self.model.threads)
 
     def encode(self) -> None:
         self.model.encode(self.mel_frames)
@@ -49,7 +49,7 @@ class Ours(Engine):
 
     def first_token(self) -> None:
         """Samples to the first logits."""
-        mel = log_mel_spectrogram(self.audio, self.model.dims.n_mels)
+        mel = log_mel_spectrogram(self.audio, self.model.dims.n_mels, threads=self.model.threads)
         cross = self.model.cross_kv(self.model.encode(mel[None]))
         tokens = np.array([self.job.sot_sequence], np.int32)
         self.model.prefill(tokens, self.model.new_cache(1), cross).argmax()
@@ -104,7 +104,7 @@ class Ours(Engine):
         self._decode(np.repeat(self._mel(), BATCH_SIZE, axis=0), None)
 
     def _mel(self) -> np.ndarray:
-        return log_mel_spectrogram(self.audio, self.model.dims.n_mels)[None]
+        return log_mel_spectrogram(self.audio, self.model.dims.n_mels, threads=self.model.threads)[None]
 
     def _decode(self, mel: np.ndarray, beam_size: int | None) -> None:
         results = self.model.decode(

@@ -284,14 +284,14 @@ class _CompiledSpans:
         kernel = log_mel.log_mel_f32
         bands, weights = mel.packed_filters(n_mels)
         window, twiddles = mel._window(), log_mel._twiddles()
-        scratch = np.empty(log_mel.SCRATCH_BYTES + 64, np.uint8)
+        scratch = log_mel.scratch_for(1)
         constants = {
             "window": window.ctypes.data,
             "twiddles": twiddles.ctypes.data,
             "bands": bands.ctypes.data,
             "weights": weights.ctypes.data,
             "n_mels": n_mels,
-            "scratch": (scratch.ctypes.data + 63) // 64 * 64,
+            "scratch": log_mel.scratch_address(scratch),
         }
         self._words = (ctypes.c_int64 * len(kernel.params))(*[constants.get(name, 0) for name in kernel.params])
         self._changing = tuple(kernel.params.index(name) for name in ("samples", "n_frames", "out", "ldo"))

@@ -22,7 +22,7 @@ class LogMel:
     Parameters
     ----------
     audio : ndarray (n,) float
-    n_mels, padding : int
+    n_mels, padding, threads : int
         As in ``log_mel_spectrogram``.
 
     Attributes
@@ -40,11 +40,12 @@ class LogMel:
     Bit for bit with compiled kernels, within 1e-5 on the NumPy backend.
     """
 
-    def __init__(self, audio: np.ndarray, n_mels: int = 80, padding: int = 0) -> None:
+    def __init__(self, audio: np.ndarray, n_mels: int = 80, padding: int = 0, threads: int | None = None) -> None:
         if audio.ndim != 1:
             raise AudioError(f"audio of shape {audio.shape}; log-mel takes (n,): pass it through load_audio")
         self._audio = audio
         self._n_mels = n_mels
+        self._threads = threads
         self._n_total = len(audio) + padding
         self.n_frames = self._n_total // HOP_LENGTH
         self._maximum = SILENT_LOG_POWER
@@ -53,7 +54,7 @@ class LogMel:
 
     def frames(self, start: int, end: int) -> np.ndarray:
         """Frames (n_mels, F) from ``start`` to ``end``, or to the last one."""
-        return floor_and_scale(self._power(start, end), self._maximum)
+        return floor_and_scale(self._power(start, end), self._maximum, self._threads)
 
     def _power(self, start: int, end: int) -> np.ndarray:
         end = max(start, min(end, self.n_frames))
@@ -61,5 +62,5 @@ class LogMel:
         stop = (end + _MARGIN) * HOP_LENGTH if end + _MARGIN < self.n_frames else self._n_total
         samples = self._audio[first * HOP_LENGTH : min(stop, len(self._audio))]
         padding = stop - first * HOP_LENGTH - len(samples)
-        power = log_mel_power(samples, self._n_mels, padding)
+        power = log_mel_power(samples, self._n_mels, padding, self._threads)
         return np.ascontiguousarray(power[:, start - first : end - first])

@@ -15,6 +15,7 @@ import numpy as np
 
 from whisperlite import knobs, trace
 from whisperlite.errors import AudioError, OptionError
+from whisperlite.runtime.threads import checked_threads
 
 SAMPLE_RATE = 16000
 N_FFT = 400
@@ -26,6 +27,7 @@ N_SAMPLES_PER_TOKEN = HOP_LENGTH * 2  # the encoder's second convolution has str
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH
 TOKENS_PER_SECOND = SAMPLE_RATE // N_SAMPLES_PER_TOKEN
 
+MIN_SHARED_FRAMES = 256  # fewer are computed by the caller alone: waking a team costs as much as some 150 frames
 EDGE = N_FFT // 2  # a frame reaches this many samples to both sides of its time
 SILENT_LOG_POWER = -10.0  # log10 of the smallest power kept
 
@@ -101,7 +103,9 @@ def pad_or_trim(array: np.ndarray, length: int = N_SAMPLES, *, axis: int = -1) -
     return np.pad(array, widths)
 
 
-def log_mel_spectrogram(audio: np.ndarray, n_mels: int = 80, padding: int = 0) -> np.ndarray:
+def log_mel_spectrogram(
+    audio: np.ndarray, n_mels: int = 80, padding: int = 0, threads: int | None = None
+) -> np.ndarray:
     """Log-mel spectrogram as Whisper was trained on.
 
     Parameters
@@ -112,6 +116,9 @@ def log_mel_spectrogram(audio: np.ndarray, n_mels: int = 80, padding: int = 0) -
         80 or 128 (large-v3, turbo).
     padding : int
         Zero samples to add at the end; 480000 when a whole file is transcribed.
+    threads : int, optional
+        Members of the thread team; default ``WHISPERLITE_THREADS`` or all CPUs of the process. The result does not
+        depend on it, and the NumPy backend ignores it.
 
     Returns
     -------
@@ -124,14 +131,14 @@ def log_mel_spectrogram(audio: np.ndarray, n_mels: int = 80, padding: int = 0) -
         Not one axis of floats, or fewer than 201 samples with padding: the mirrored edges need 200 beside
         the first.
     OptionError
-        ``padding`` is negative or ``n_mels`` out of range.
+        ``padding`` is negative, or ``n_mels`` or ``threads`` out of range.
     """
     # ref: openai/whisper audio.py log_mel_spectrogram
-    log_mel = log_mel_power(audio, n_mels, padding)
-    return floor_and_scale(log_mel, log_mel.max())
+    log_mel = log_mel_power(audio, n_mels, padding, threads)
+    return floor_and_scale(log_mel, log_mel.max(), threads)
 
 
-def log_mel_power(audio: np.ndarray, n_mels: int = 80, padding: int = 0) -> np.ndarray:
+def log_mel_power(audio: np.ndarray, n_mels: int = 80, padding: int = 0, threads: int | None = None) -> np.ndarray:
     """log10 of the mel power of every frame, at least -10; parameters and errors of ``log_mel_spectrogram``.
 
     Frame f is centred on sample ``160*f``. Beyond its ends the padded audio is mirrored.
@@ -151,12 +158,12 @@ def log_mel_power(audio: np.ndarray, n_mels: int = 80, padding: int = 0) -> np.n
             span = mirrored(audio, 0, n_total, start * HOP_LENGTH - EDGE, (end - 1) * HOP_LENGTH + EDGE)
             log_mel_span(span, out[:, start:end])
     if n_head < inner_end:
-        log_mel_span(audio[n_head * HOP_LENGTH - EDGE :], out[:, n_head:inner_end])
+        log_mel_span(audio[n_head * HOP_LENGTH - EDGE :], out[:, n_head:inner_end], threads)
     out[:, silent_start:] = SILENT_LOG_POWER
     return out
 
 
-def log_mel_span(samples: np.ndarray, out: np.ndarray) -> None:
+def log_mel_span(samples: np.ndarray, out: np.ndarray, threads: int | None = 1) -> None:
     """log10 of the mel power of consecutive frames, at least -10.
 
     Parameters
@@ -165,23 +172,53 @@ def log_mel_span(samples: np.ndarray, out: np.ndarray) -> None:
         Frame f of the F frames of ``out`` reads ``160*f .. 160*f + 399``; nothing is padded.
     out : ndarray (n_mels, F) float32, dense rows
         Written.
+    threads : int, optional
+        As in ``log_mel_spectrogram``.
     """
     if uses_kernels():
         from whisperlite.kernels import log_mel
+        from whisperlite.runtime.team import run_kernel
 
-        log_mel.log_mel_frames(samples, _window(), *packed_filters(len(out)), out)
+        n_threads = _shared_by(out, threads)
+        scratch = log_mel.scratch_for(n_threads)
+        arguments = log_mel.log_mel_arguments(samples, _window(), *packed_filters(len(out)), out, scratch)
+        run_kernel(log_mel.log_mel_f32, n_threads, **arguments)
     else:
         from whisperlite.kernels.reference import log_mel as reference
 
         reference.log_mel_frames(samples, _window(), mel_filters(len(out)), out)
 
 
-def floor_and_scale(log_mel: np.ndarray, maximum: float) -> np.ndarray:
-    """``(max(log_mel, maximum - 8) + 4) / 4`` in place; gives ``log_mel``."""
-    np.maximum(log_mel, np.float32(maximum) - np.float32(8), out=log_mel)
+def floor_and_scale(log_mel: np.ndarray, maximum: float, threads: int | None = 1) -> np.ndarray:
+    """``(max(log_mel, maximum - 8) + 4) / 4`` of (n_mels, F) float32, in place; gives ``log_mel``."""
+    floor = np.float32(maximum) - np.float32(8)
+    if uses_kernels():
+        from whisperlite.kernels import log_mel as kernels
+        from whisperlite.runtime.team import run_kernel
+
+        n_threads = _shared_by(log_mel, threads)
+        scratch = kernels.scratch_for(n_threads)
+        run_kernel(
+            kernels.floor_and_scale_f32,
+            n_threads,
+            x=log_mel.ctypes.data,
+            ldx=log_mel.strides[0],
+            n_rows=log_mel.shape[0],
+            n_cols=log_mel.shape[1],
+            floor_bits=int(floor.view(np.int32)),
+            scratch=kernels.scratch_address(scratch),
+        )
+        return log_mel
+    np.maximum(log_mel, floor, out=log_mel)
     log_mel += np.float32(4)
     log_mel *= np.float32(0.25)
     return log_mel
+
+
+def _shared_by(frames: np.ndarray, threads: int | None) -> int:
+    """How many threads work on these frames."""
+    n_threads = checked_threads(threads)
+    return n_threads if frames.shape[1] >= MIN_SHARED_FRAMES else 1
 
 
 def _checked_audio(audio: np.ndarray, padding: int) -> np.ndarray:

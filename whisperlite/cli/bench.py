@@ -78,7 +78,7 @@ def _stages(whisper: Any) -> dict[str, tuple[Callable[[], Any], int]]:
 
     n_mels = whisper.dims.n_mels
     audio = (0.1 * np.random.default_rng(0).standard_normal(N_SAMPLES)).astype(np.float32)
-    mel = log_mel_spectrogram(audio, n_mels)[None]
+    mel = log_mel_spectrogram(audio, n_mels, threads=whisper.threads)[None]
     features = whisper.encode(mel)
     cross = whisper.cross_kv(features)
     text = np.arange(1000, 1000 + PROMPT)[None]
@@ -90,11 +90,11 @@ def _stages(whisper: Any) -> dict[str, tuple[Callable[[], Any], int]]:
             logits = whisper.step(logits.argmax(axis=1), cache, kept, copy=False)
 
     def window() -> None:
-        heard = whisper.encode(log_mel_spectrogram(audio, n_mels)[None])
+        heard = whisper.encode(log_mel_spectrogram(audio, n_mels, threads=whisper.threads)[None])
         steps(1, WINDOW_TOKENS, whisper.cross_kv(heard))
 
     return {
-        "log-mel": (lambda: log_mel_spectrogram(audio, n_mels), 1),
+        "log-mel": (lambda: log_mel_spectrogram(audio, n_mels, threads=whisper.threads), 1),
         "encoder": (lambda: whisper.encode(mel), 1),
         "cross keys and values": (lambda: whisper.cross_kv(features), 1),
         f"prompt of {PROMPT} tokens": (lambda: whisper.prefill(text, whisper.new_cache(1), cross), 1),

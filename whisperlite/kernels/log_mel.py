@@ -271,10 +271,53 @@ def pack_bands(filters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return bands, np.concatenate([*weights, np.zeros(1)]).astype(np.float32)
 
 
-def log_mel_frames(
-    samples: np.ndarray, window: np.ndarray, bands: np.ndarray, weights: np.ndarray, out: np.ndarray
-) -> None:
-    """Run ``log_mel_f32`` on this thread.
+@intrinsic
+def floor_scale(typingctx, row, n_bytes, floor):
+    """``(max(x, floor) + 4) / 4`` in place, over whole registers."""
+
+    def emit(context, b, signature, args):
+        row, n_bytes, floor = args
+        limit = simd.splat(b, floor, LANES)
+
+        def body(b, i, _):
+            at = b.add(row, b.mul(i, int64(ROW_BYTES)))
+            x = simd.fmax(b, simd.load(b, at, vector(F32, LANES)), limit)
+            simd.store(b, b.fmul(b.fadd(x, const(4.0, LANES)), const(0.25, LANES)), at)
+            return []
+
+        simd.loop(b, b.sdiv(n_bytes, int64(ROW_BYTES)), [], body)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32), emit
+
+
+@kernel("x", "ldx", "n_rows", "n_cols", "floor_bits", "scratch")
+def floor_and_scale_f32(args, sync, thread, n_threads):
+    """Rows of log-mel, ``ldx`` bytes apart: ``(max(x, floor) + 4) / 4`` in place. scratch: SCRATCH_BYTES each."""
+    x, ldx, n_rows, n_cols = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
+    floor, partial = simd.load_f32(args + 32), arg(args, 5) + thread * SCRATCH_BYTES
+    whole = n_cols // LANES * ROW_BYTES
+    while True:
+        row = claim(sync)
+        if row >= n_rows:
+            break
+        floor_scale(x + row * ldx, whole, floor)
+        left = 4 * n_cols - whole
+        if left:
+            copy_bytes(partial, x + row * ldx + whole, left)
+            floor_scale(partial, ROW_BYTES, floor)
+            copy_bytes(x + row * ldx + whole, partial, left)
+
+
+def log_mel_arguments(
+    samples: np.ndarray,
+    window: np.ndarray,
+    bands: np.ndarray,
+    weights: np.ndarray,
+    out: np.ndarray,
+    scratch: np.ndarray,
+) -> dict[str, int]:
+    """Arguments of ``log_mel_f32``.
 
     Parameters
     ----------
@@ -284,18 +327,36 @@ def log_mel_frames(
         From ``pack_bands``.
     out : ndarray (n_mels, n_frames) float32, dense rows
         Written.
+    scratch : ndarray
+        From ``scratch_for``.
     """
     n_mels, n_frames = out.shape
-    scratch = np.empty(SCRATCH_BYTES + 64, np.uint8)
-    log_mel_f32(
-        samples=samples.ctypes.data,
-        n_frames=n_frames,
-        window=window.ctypes.data,
-        twiddles=_twiddles().ctypes.data,
-        bands=bands.ctypes.data,
-        weights=weights.ctypes.data,
-        n_mels=n_mels,
-        scratch=(scratch.ctypes.data + 63) // 64 * 64,  # unaligned vectors straddle cache lines: half the speed
-        out=out.ctypes.data,
-        ldo=out.strides[0],
-    )
+    return {
+        "samples": samples.ctypes.data,
+        "n_frames": n_frames,
+        "window": window.ctypes.data,
+        "twiddles": _twiddles().ctypes.data,
+        "bands": bands.ctypes.data,
+        "weights": weights.ctypes.data,
+        "n_mels": n_mels,
+        "scratch": scratch_address(scratch),
+        "out": out.ctypes.data,
+        "ldo": out.strides[0],
+    }
+
+
+def scratch_for(n_threads: int) -> np.ndarray:
+    return np.empty(n_threads * SCRATCH_BYTES + 64, np.uint8)
+
+
+def scratch_address(scratch: np.ndarray) -> int:
+    """Its first cache line: unaligned vectors straddle two of them, at half the speed."""
+    return (scratch.ctypes.data + 63) // 64 * 64
+
+
+def log_mel_frames(
+    samples: np.ndarray, window: np.ndarray, bands: np.ndarray, weights: np.ndarray, out: np.ndarray
+) -> None:
+    """Run ``log_mel_f32`` on this thread; parameters of ``log_mel_arguments``."""
+    scratch = scratch_for(1)
+    log_mel_f32(**log_mel_arguments(samples, window, bands, weights, out, scratch))

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,14 +94,18 @@ class Kernel:
 
     def __call__(self, **arguments: int) -> None:
         """Run on this thread alone; arguments by name, addresses and sizes as int."""
-        if set(arguments) != set(self.params):
-            raise TypeError(f"{self.name} takes {self.params}, given {tuple(arguments)}")
+        words = self.words(arguments)
         if self._entry is None:
             entry_type = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
             self._entry = entry_type(self.address())
-        words = np.array([arguments[name] for name in self.params], np.int64)
         sync = np.zeros(SYNC_WORDS, np.int64)
         self._entry(words.ctypes.data, sync.ctypes.data, 0, 1)
+
+    def words(self, arguments: Mapping[str, int]) -> np.ndarray:
+        """The arguments in the kernel's order, int64 (n,); TypeError for a missing or an unknown one."""
+        if set(arguments) != set(self.params):
+            raise TypeError(f"{self.name} takes {self.params}, given {tuple(arguments)}")
+        return np.array([arguments[name] for name in self.params], np.int64)
 
     def __repr__(self) -> str:
         return f"Kernel({self.name})"

@@ -22,7 +22,7 @@ from whisperlite.model.build import PARTS, graph_of
 from whisperlite.model.cache import CrossKV, KVCache
 from whisperlite.model.dtypes import KeptDtypes, resolve_compute_type
 from whisperlite.runtime.executor import Program, Run, Workspace, checked_backend
-from whisperlite.runtime.team import checked_threads
+from whisperlite.runtime.threads import checked_threads
 from whisperlite.runtime.weights import Weights
 
 Array = NDArray[Any]

@@ -1,6 +1,6 @@
 """A team of threads that runs program tables.
 
-In: a table of kernel calls. Out: the calls done. Knows nothing of: graphs, plans, what kernels compute.
+In: a table of kernel calls, or one. Out: the calls done. Knows nothing of: graphs, plans, what kernels compute.
 
 The caller is member 0. Workers stay inside one native call that holds no GIL; they spin for about a millisecond
 after a job, then sleep until the next one. One lock serves all teams of the process: calls from several Python
@@ -16,12 +16,9 @@ from functools import cache
 
 import numpy as np
 
-from whisperlite import knobs
-from whisperlite.errors import OptionError
 from whisperlite.kernels import interpreter
-from whisperlite.kernels.registry import SYNC_WORDS, compile_entry
+from whisperlite.kernels.registry import SYNC_WORDS, Kernel, compile_entry
 
-MAX_THREADS = 256
 IDLE_SPINS = 20_000  # rounds of a worker without a job before it sleeps: about a millisecond
 
 _teams: dict[int, Team] = {}
@@ -41,24 +38,6 @@ def _entries():
         ctypes.CFUNCTYPE(word, *[word] * 6)(serve.address),
         (run, publish, serve),  # keeps the machine code alive
     )
-
-
-def default_threads() -> int:
-    """``WHISPERLITE_THREADS``, or the number of CPUs this process may use."""
-    asked = knobs.THREADS.get()
-    if asked:
-        return asked
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def checked_threads(threads: int | None) -> int:
-    """``threads`` or the default; raises OptionError outside 1 .. 256."""
-    count = default_threads() if threads is None else threads
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_THREADS:
-        raise OptionError(f"threads={threads!r}: give a whole number from 1 to {MAX_THREADS}")
-    return count
 
 
 def _aligned_words(n: int) -> np.ndarray:
@@ -110,6 +89,15 @@ def team_of(n_threads: int) -> Team:
         if n_threads not in _teams:
             _teams[n_threads] = Team(n_threads)
         return _teams[n_threads]
+
+
+def run_kernel(kernel: Kernel, n_threads: int, **arguments: int) -> None:
+    """Run one kernel on the team of ``n_threads``; arguments by name, addresses and sizes as int."""
+    if n_threads == 1:
+        kernel(**arguments)
+        return
+    row = np.concatenate(([kernel.address()], kernel.words(arguments)))
+    team_of(n_threads).run(row.ctypes.data, 1, row.nbytes)
 
 
 def _forget_teams() -> None:

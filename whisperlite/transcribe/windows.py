@@ -58,9 +58,9 @@ def frames_duration(n_frames: int) -> float:
     return float(n_frames * HOP_LENGTH / SAMPLE_RATE)
 
 
-def make_content(samples: np.ndarray, n_mels: int) -> Content:
+def make_content(samples: np.ndarray, n_mels: int, threads: int | None = None) -> Content:
     """Log-mel of samples (n,) float32 at 16 kHz, with the silence that transcription expects after it."""
-    mel = LogMel(samples, n_mels, padding=N_SAMPLES)
+    mel = LogMel(samples, n_mels, padding=N_SAMPLES, threads=threads)
     return Content(mel.frames, mel.n_frames - N_FRAMES)
 
 

@@ -63,7 +63,7 @@ class SileroDetector:
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 1, backend: str | None = None):
         from whisperlite.runtime.executor import Workspace, checked_backend
-        from whisperlite.runtime.team import checked_threads
+        from whisperlite.runtime.threads import checked_threads
         from whisperlite.runtime.weights import Weights
 
         file = read_silero(path)
