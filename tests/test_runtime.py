@@ -301,3 +301,12 @@ def test_kernels_cached_by_different_processes_stay_apart(tmp_path):
         "print((c[0] == c[1]).all())"
     )
     assert run_python(code, WHISPERLITE_CACHE_DIR=cache).stdout.strip() == "True"
+
+
+def test_everything_runs_where_numba_cannot_be_imported():
+    code = (
+        "import sys; sys.modules['numba'] = sys.modules['llvmlite'] = None\n"
+        "import whisperlite\n"
+        "print(whisperlite.WhisperModel('nano').transcribe(whisperlite.demo_audio()).text)"
+    )
+    assert "Hotel one left three kilo" in run_python(code).stdout
