@@ -38,7 +38,8 @@ def test_public_names_exist():
 
 
 @pytest.mark.parametrize(
-    "module", ["whisperlite", "whisperlite.api", "whisperlite.writers.files", "whisperlite.writers.timestamps"]
+    "module",
+    ["whisperlite", "whisperlite.api.model", "whisperlite.writers.files", "whisperlite.writers.timestamps"],
 )
 def test_docstring_examples(module):
     result = doctest.testmod(importlib.import_module(module))
