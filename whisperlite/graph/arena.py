@@ -7,7 +7,7 @@ Knows nothing of: passes, storage, kernels, where parameters come from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NewType
 
@@ -64,14 +64,16 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
+        self._inputs: dict[str, NodeId] = {}
         self._outputs: dict[str, NodeId] = {}
         self._overwritten: dict[NodeId, NodeId] = {}
 
     def input(self, name: str, fact: Fact, mutable: bool = False) -> NodeId:
         """Add an external tensor, dense, bound at each run; ``mutable`` lets in-place ops write it."""
-        if not name or name in self.inputs:
+        if not name or name in self._inputs:
             raise GraphError(f"input '{name}': a graph's inputs need names, each used once")
-        return self._append(Node("input", (), MappingProxyType({"mutable": mutable}), fact, name))
+        self._inputs[name] = self._append(Node("input", (), MappingProxyType({"mutable": mutable}), fact, name))
+        return self._inputs[name]
 
     def weight(self, parts: str | Sequence[str | int], fact: Fact, name: str = "") -> NodeId:
         """Add a parameter.
@@ -108,28 +110,34 @@ class Graph:
         inputs = tuple(inputs)
         label = self._next_label(name)
         completed = complete_attrs(label, op, attrs)
-        for source in inputs:
-            self._check_readable(f"node {label} ({op})", source)
+        self._check_readable(name, op, inputs)
         fact = infer_fact(label, op, completed, [self[source].fact for source in inputs])
-        node = Node(op, inputs, completed, fact, name)
-        if node.in_place is not None:
-            self._check_writable(label, node)
-        return self._append(node)
+        return self._append(Node(op, inputs, completed, fact, name))
 
     def output(self, name: str, node: NodeId) -> None:
         """Name a value that a run hands out; raises GraphError for a taken name or an unreadable node."""
         if not name or name in self._outputs:
             raise GraphError(f"output '{name}': a graph's outputs need names, each used once")
-        self._check_readable(f"output '{name}'", node)
+        self._check_readable(name, "output", (node,))
         self._outputs[name] = node
 
-    def copy_node(self, node: Node, inputs: Sequence[NodeId]) -> NodeId:
-        """Add a node of another graph, reading `inputs` of this one."""
+    def copy_node(self, node: Node, inputs: Sequence[NodeId], old: Graph | None = None) -> NodeId:
+        """Add a node of another graph, reading `inputs` of this one.
+
+        With that graph, ``old``, given, a node is taken over as it is where its inputs have the same facts: what
+        was inferred from them is known.
+        """
         if node.op == "input":
             return self.input(node.name, node.fact, node.attrs["mutable"])
-        if node.op == "weight":
-            return self.weight(node.attrs["parts"], node.fact, node.name)
-        return self.add(node.op, inputs, node.name, **node.attrs)
+        if old is None:
+            if node.op == "weight":
+                return self.weight(node.attrs["parts"], node.fact, node.name)
+            return self.add(node.op, inputs, node.name, **node.attrs)
+        inputs = tuple(inputs)
+        if any(self[new].fact is not old[was].fact for new, was in zip(inputs, node.inputs, strict=True)):
+            return self.add(node.op, inputs, node.name, **node.attrs)
+        self._check_readable(node.name, node.op, inputs)
+        return self._append(node if inputs == node.inputs else replace(node, inputs=inputs))
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -139,7 +147,7 @@ class Graph:
     @property
     def inputs(self) -> dict[str, NodeId]:
         """External tensors by name."""
-        return {node.name: NodeId(i) for i, node in enumerate(self._nodes) if node.op == "input"}
+        return dict(self._inputs)
 
     @property
     def outputs(self) -> dict[str, NodeId]:
@@ -197,21 +205,28 @@ class Graph:
         return owner.op == "input" and owner.attrs["mutable"]
 
     def _append(self, node: Node) -> NodeId:
+        if node.in_place is not None:
+            self._check_writable(self._next_label(node.name), node)
         self._nodes.append(node)
         return NodeId(len(self._nodes) - 1)
 
     def _next_label(self, name: str) -> str:
         return f"%{len(self._nodes)} '{name}'" if name else f"%{len(self._nodes)}"
 
-    def _check_readable(self, reader: str, node: NodeId) -> None:
-        if not 0 <= node < len(self._nodes):
+    def _check_readable(self, name: str, op: str, inputs: Sequence[NodeId]) -> None:
+        """Refuse a reader, a node to be or an ``output``, of values that do not exist or were overwritten."""
+        for source in inputs:
+            exists = 0 <= source < len(self._nodes)
+            writer = self._overwritten.get(self.version(source)) if exists else None
+            if exists and writer is None:
+                continue
+            reader = f"output '{name}'" if op == "output" else f"node {self._next_label(name)} ({op})"
+            if writer is None:
+                raise GraphError(
+                    f"{reader}: expected inputs among the {len(self._nodes)} nodes before it, given %{source}"
+                )
             raise GraphError(
-                f"{reader}: expected inputs among the {len(self._nodes)} nodes before it, given %{node}"
-            )
-        writer = self._overwritten.get(self.version(node))
-        if writer is not None:
-            raise GraphError(
-                f"{reader}: reads {self.label(node)}, which {self.label(writer)} has overwritten; "
+                f"{reader}: reads {self.label(source)}, which {self.label(writer)} has overwritten; "
                 f"read the result of %{writer}"
             )
 

@@ -77,7 +77,7 @@ class Whisper:
         stored = {name: checkpoint.dtype(name) for name in checkpoint.names()}
         self.compute_type = resolve_compute_type(compute_type, stored, self.backend)
         self._kept = KeptDtypes(self.compute_type, stored, self.backend)
-        self._weights = Weights(checkpoint)
+        self._weights = Weights(checkpoint, self.threads)
         self._workspace = Workspace()
         self._lock = threading.RLock()
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()

@@ -28,12 +28,12 @@ def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     return raw[start : start + n_bytes].view(dtype).reshape(shape)
 
 
-def pack_f32(rows: NDArray[Any]) -> NDArray[Any]:
+def pack_f32(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """(D, K) to float32 panels (ceil(D/32), K, 32)."""
-    return _transposed_by_panels(float_rows(rows))
+    return _transposed_by_panels(float_rows(rows), threads)
 
 
-def pack_f16(rows: NDArray[Any]) -> NDArray[Any]:
+def pack_f16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """(D, K) to float16 panels (ceil(D/32), K, 32)."""
     n_out, n_in = rows.shape
     packed = aligned((-(-n_out // PANEL), n_in, PANEL), np.float16)
@@ -45,28 +45,40 @@ def pack_f16(rows: NDArray[Any]) -> NDArray[Any]:
     return packed
 
 
-def pack_bf16(rows: NDArray[Any]) -> NDArray[Any]:
+def pack_bf16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """(D, K) to bf16 panels (ceil(D/32), K/2, 32), each element two bf16 of neighbouring K; K is even."""
     from whisperlite.kernels.halves import rows_to_bf16
+    from whisperlite.runtime.team import run_kernel
 
     source = np.ascontiguousarray(rows, np.float32)
     n_out, n_in = source.shape
     halves = np.empty((n_out, n_in), np.uint16)
-    rows_to_bf16(
-        source=source.ctypes.data, lds=4 * n_in, n_rows=n_out, n_in=n_in, out=halves.ctypes.data, ldo=2 * n_in
+    run_kernel(
+        rows_to_bf16,
+        threads,
+        source=source.ctypes.data,
+        lds=4 * n_in,
+        n_rows=n_out,
+        n_in=n_in,
+        out=halves.ctypes.data,
+        ldo=2 * n_in,
     )
-    return _transposed_by_panels(halves.view(np.uint32))
+    return _transposed_by_panels(halves.view(np.uint32), threads)
 
 
-def _transposed_by_panels(rows: NDArray[Any]) -> NDArray[Any]:
+def _transposed_by_panels(rows: NDArray[Any], threads: int) -> NDArray[Any]:
     """(D, K) of 32-bit elements, or of float16, to (ceil(D/32), K, 32), zero padded."""
     from whisperlite.kernels.packing import pack_weight_f32
+    from whisperlite.runtime.team import run_kernel
 
     n_out, n_in = rows.shape
     is_half = rows.dtype == np.float16
     packed = aligned((-(-n_out // PANEL), n_in, PANEL), np.float32 if is_half else rows.dtype)
-    scratch = np.empty(4 * PANEL * n_in if is_half else 0, np.uint8)
-    pack_weight_f32(
+    scratch_bytes = 4 * PANEL * n_in if is_half else 0
+    scratch = np.empty(threads * scratch_bytes, np.uint8)
+    run_kernel(
+        pack_weight_f32,
+        threads,
         source=rows.ctypes.data,
         lds=rows.strides[0],
         is_half=is_half,
@@ -74,7 +86,7 @@ def _transposed_by_panels(rows: NDArray[Any]) -> NDArray[Any]:
         n_in=n_in,
         panels=packed.ctypes.data,
         scratch=scratch.ctypes.data,
-        scratch_bytes=scratch.nbytes,
+        scratch_bytes=scratch_bytes,
     )
     return packed
 
@@ -105,9 +117,10 @@ def round_f16(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.float16).astype(np.float32)
 
 
-def pack_blocks(blocks: NDArray[Any], kind: str) -> NDArray[Any]:
+def pack_blocks(blocks: NDArray[Any], kind: str, threads: int = 1) -> NDArray[Any]:
     """Rows of blocks (D, row_bytes) uint8 of a quantised format to block panels, as ``pack_codes`` makes them."""
     from whisperlite.kernels.packing_blocks import pack_blocks32
+    from whisperlite.runtime.team import run_kernel
 
     bits, _, zero = CODE_SHAPES[kind]
     n_out = len(blocks)
@@ -122,7 +135,9 @@ def pack_blocks(blocks: NDArray[Any], kind: str) -> NDArray[Any]:
     code_bytes = 32 if bits == 8 else 4 * bits
     n_blocks = rows.shape[1] // (2 * n_heads + code_bytes)
     packed = aligned((-(-n_out // PANEL), n_blocks, PANEL * (2 * n_heads + code_bytes)), np.uint8)
-    pack_blocks32(
+    run_kernel(
+        pack_blocks32,
+        threads,
         source=rows.ctypes.data,
         row_bytes=rows.shape[1],
         n_rows=n_out,
@@ -190,16 +205,20 @@ def int8_chunk(n_in: int) -> int:
     return next((chunk for chunk in (128, 64, 32) if n_in % chunk == 0), 0)
 
 
-def pack_int8(rows: NDArray[Any]) -> NDArray[Any]:
+def pack_int8(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """(D, K) to int8 panels (ceil(D/32), K/chunk, 4 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
     from whisperlite.kernels.matmul_int8 import pack_weight_int8
+    from whisperlite.runtime.team import run_kernel
 
     source = float_rows(rows)
     n_out, n_in = source.shape
     chunk = int8_chunk(n_in)
     packed = aligned((-(-n_out // PANEL), n_in // chunk, chunk + 4, PANEL), np.int8)
-    scratch = np.empty(4 * PANEL * n_in + chunk, np.uint8)
-    pack_weight_int8(
+    scratch_bytes = 4 * PANEL * n_in + chunk
+    scratch = np.empty(threads * scratch_bytes, np.uint8)
+    run_kernel(
+        pack_weight_int8,
+        threads,
         source=source.ctypes.data,
         lds=source.strides[0],
         is_half=source.dtype == np.float16,
@@ -208,7 +227,7 @@ def pack_int8(rows: NDArray[Any]) -> NDArray[Any]:
         chunk=chunk,
         panels=packed.ctypes.data,
         scratch=scratch.ctypes.data,
-        scratch_bytes=scratch.nbytes,
+        scratch_bytes=scratch_bytes,
     )
     return packed
 

@@ -40,8 +40,9 @@ class BlockSource(TensorSource, Protocol):
 class Weights:
     """All parameters of one model. Reads a tensor when a program first needs it, and keeps only the packed form."""
 
-    def __init__(self, source: TensorSource):
+    def __init__(self, source: TensorSource, threads: int = 1):
         self._source = source
+        self._threads = threads  # that pack
         self._panels: dict[tuple[Parts, str], NDArray[Any]] = {}
         self._tables: dict[Parts, NDArray[Any]] = {}
         self._arrays: dict[tuple[Parts, str], NDArray[Any]] = {}
@@ -51,9 +52,9 @@ class Weights:
         key = (parts, dtype)
         if key not in self._panels:
             if dtype in PACK:
-                self._panels[key] = PACK[dtype](self._stacked(parts, shape))
+                self._panels[key] = PACK[dtype](self._stacked(parts, shape), self._threads)
             else:
-                self._panels[key] = pack_blocks(*self._blocks(parts, dtype))
+                self._panels[key] = pack_blocks(*self._blocks(parts, dtype), self._threads)
             self._source.release()
         return self._panels[key]
 

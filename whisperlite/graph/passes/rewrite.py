@@ -27,7 +27,7 @@ class Rewriter:
 
     def copy(self, node: Node) -> NodeId:
         """Emit an old node unchanged."""
-        return self.new.copy_node(node, self.inputs(node))
+        return self.new.copy_node(node, self.inputs(node), self.old)
 
     def can_absorb(self, source: NodeId) -> bool:
         """Whether the one user of an old node may compute it: nobody else needs it, and moving it is safe.
@@ -69,7 +69,7 @@ def drop_dead(graph: Graph) -> Graph:
     made: dict[NodeId, NodeId] = {}
     for i, node in graph:
         if i in alive:
-            made[i] = kept.copy_node(node, [made[source] for source in node.inputs])
+            made[i] = kept.copy_node(node, [made[source] for source in node.inputs], graph)
     for name, i in graph.outputs.items():
         kept.output(name, made[i])
     return kept
