@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from conftest import FIXTURES, SHARED
 
+from whisperlite import demo_audio
 from whisperlite.audio import N_FRAMES, load_audio
 from whisperlite.errors import OptionError
+from whisperlite.results import Word
 from whisperlite.transcribe.align import AlignOptions, align
+from whisperlite.transcribe.aligned import AlignedText, lines_of, segments_of
 from whisperlite.transcribe.windows import Content, make_content
 from whisperlite.transcribe.words import find_alignment, top_heads
+from whisperlite.writers import FORMATS, WriterOptions, render
 
 STEPS_PER_SECOND = 50
 
@@ -153,7 +158,55 @@ def test_too_much_text_for_the_audio():
         align(Model(SAID), Tokenizer(), content(20), [1] * 500)
 
 
+# segments
+
+
+def words_of(*texts: str) -> list[Word]:
+    return [Word(text, float(i), i + 0.5, 0.9) for i, text in enumerate(texts)]
+
+
+def test_a_text_falls_into_its_lines_or_one_line_into_its_sentences():
+    assert lines_of(" One  two.\n\n three. Four \n") == ["One two.", "three. Four"]
+    assert lines_of("One two. Three? Four... 1.5 five!") == ["One two.", "Three?", "Four...", "1.5 five!"]
+    assert lines_of("一二。三！\n") == ["一二。", "三！"]  # noqa: RUF001
+    assert lines_of(["One. Two.", " ", "three"]) == ["One. Two.", "three"]
+    assert lines_of(" \n") == []
+
+
+def test_each_word_belongs_to_the_line_it_begins_in():
+    lines = ["One, two", "three", "- -", "four"]
+    words = words_of(" One,", " two", " three - -", " four")  # marks joined to the word before them
+    segments = segments_of(lines, words)
+    assert [segment.text for segment in segments] == [" One, two", " three", " - -", " four"]
+    assert [[word.word for word in segment.words] for segment in segments] == [
+        [" One,", " two"], [" three - -"], [], [" four"],
+    ]  # fmt: skip
+    assert [(s.start, s.end) for s in segments] == [(0, 1.5), (2, 2.5), (2.5, 2.5), (3, 3.5)]
+
+
+def test_aligned_text_is_written_like_a_transcript():
+    aligned = AlignedText(segments_of(["One two", "three"], words_of(" One", " two", " three")), "en", 3.0)
+    texts = render(aligned, FORMATS, WriterOptions(max_words_per_line=1))
+    assert texts["txt"] == "One two\nthree\n"
+    assert re.findall(r"--> \S+\n(\w+)\n", texts["srt"]) == ["One", "two", "three"]
+    result = json.loads(texts["json"], parse_constant=pytest.fail)  # no NaN
+    assert result["text"] == " One two three" and result["language"] == "en"
+    assert [*result["segments"][1]] == ["id", "start", "end", "text", "words"]
+    assert json.loads(texts["json-full"], parse_constant=pytest.fail)["segments"][0]["attempts"] == []
+
+
 # nano
+
+
+def test_align_lines_has_the_words_of_align(nano):
+    lines = ["Hotel one left", "three kilo. Tango."]
+    aligned = nano.align_lines(demo_audio(), lines)
+    assert aligned.words == nano.align(demo_audio(), " ".join(lines), language="en")
+    assert aligned.language == "en" and aligned.duration == nano.transcribe(demo_audio()).duration
+    assert [len(segment.words) for segment in aligned] == [3, 3]
+    assert [s.text for s in nano.align_lines(demo_audio(), "\n".join(lines))] == [f" {line}" for line in lines]
+    with pytest.raises(OptionError, match="beams is not an option of align"):
+        nano.align_lines(demo_audio(), "a", beams=2)
 
 
 def reference(name: str) -> dict:

@@ -18,6 +18,7 @@ from whisperlite.cli.command import App, plain_flags
 from whisperlite.cli.inputs import expand
 from whisperlite.cli.main import app
 from whisperlite.errors import OptionError
+from whisperlite.writers import FORMATS, output_path
 
 pytestmark = pytest.mark.usefixtures("compiled_kernels")
 
@@ -219,6 +220,28 @@ def test_align(demo, tmp_path):
     assert [json.loads(line)["word"].strip() for line in same] == text.split()
 
 
+def test_align_writes_what_transcribe_writes(demo, tmp_path):
+    (tmp_path / "said.txt").write_text("Hotel one left three\nkilo. Tango.\n")
+    common = ["align", demo, "--model", "nano", "--language", "en", "-o", tmp_path / "out"]
+    written = ["-f", "all", "--max-words-per-line", 3, "--json-lines"]
+    done = cli(*common, "--text-file", tmp_path / "said.txt", *written)
+    *words, last = map(json.loads, done.stdout.splitlines())
+    assert [event["event"] for event in words] == ["word"] * 6
+    paths = [output_path(tmp_path / "out", "demo", name) for name in FORMATS]
+    assert last["event"] == "done" and last["outputs"] == [str(path) for path in paths]
+    assert all(path.stat().st_size for path in paths)
+    cues = pytest.importorskip("pysubs2", reason="pysubs2 is not installed").load(
+        str(tmp_path / "out" / "demo.srt")
+    )
+    assert [cue.plaintext for cue in cues] == ["Hotel one left", "three", "kilo. Tango."]
+    times = [cue.start for cue in cues]
+    assert times == sorted(times) == [round(1000 * words[i]["start"]) for i in (0, 3, 4)]
+    assert (tmp_path / "out" / "demo.txt").read_text() == "Hotel one left three\nkilo. Tango.\n"
+    quiet = cli(*common, "--text", "Hotel one left three kilo. Tango.", "--quiet")
+    assert quiet.returncode == 0 and quiet.stdout == quiet.stderr == ""
+    assert json.loads((tmp_path / "out" / "demo.json").read_text())["segments"][1]["text"] == " Tango."
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -228,6 +251,8 @@ def test_align(demo, tmp_path):
         (["--text-file", "none.txt"], "none.txt"),
         (["--text", "a", "--alignment-heads", "x"], "--alignment-heads"),
         (["--text", "a", "--medfilt-width", "4"], "odd"),
+        (["--text", "a", "--output-format", "doc"], "--output-format 'doc'"),
+        (["--text", "a", "--max-line-count", "2"], "max_line_width"),
     ],
 )
 def test_align_wrong_calls(arguments, message, demo):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperlite.api.many import in_order
-from whisperlite.api.prepare import hear_language, heard, prepare, with_detector
+from whisperlite.api.prepare import Prepared, hear_language, heard, prepare, with_detector
 from whisperlite.api.show import print_transcript
 from whisperlite.api.stages import ModelStages
 from whisperlite.audio import AudioSource, load_audio, load_channels
@@ -25,14 +25,17 @@ from whisperlite.model import Whisper
 from whisperlite.model.same_encoder import same_encoder
 from whisperlite.results import Word
 from whisperlite.transcribe import (
+    AlignedText,
     AlignOptions,
     LanguageOptions,
     SpeakerTranscript,
     Transcript,
     align,
     job_windows,
+    lines_of,
     make_options,
     run_jobs,
+    segments_of,
     speaker_names,
 )
 from whisperlite.transcribe.timing import chosen_heads
@@ -282,13 +285,53 @@ class WhisperModel(ModelStages):
         AudioError
             The audio cannot be read.
         """
+        words, _ = self._align(audio, text, language, task, options)
+        return words
+
+    def align_lines(
+        self,
+        audio: AudioSource,
+        text: str | Sequence[str],
+        language: str | None = None,
+        task: str | None = None,
+        **options: Any,
+    ) -> AlignedText:
+        """A text that is known already as segments with their times, ready for ``whisperlite.writers.render``.
+
+        Parameters
+        ----------
+        audio : path, file object, bytes or ndarray
+            Of any length.
+        text : str or sequence of str
+            What is said in it. Each line becomes a segment; each sentence, where there is one line only.
+        language, task, **options
+            As in ``align``.
+
+        Raises
+        ------
+        OptionError
+            An option is unknown or cannot be honoured, or the text does not fit.
+        AudioError
+            The audio cannot be read.
+        """
+        said = text if isinstance(text, str) else " ".join(text)
+        words, prepared = self._align(audio, " ".join(said.split()), language, task, options)
+        return AlignedText(segments_of(lines_of(text), words), prepared.language, prepared.duration)
+
+    def _align(
+        self,
+        audio: AudioSource,
+        text: str | Sequence[int],
+        language: str | None,
+        task: str | None,
+        options: dict[str, Any],
+    ) -> tuple[tuple[Word, ...], Prepared]:
         names = AlignOptions.__dataclass_fields__
         if unknown := set(options) - set(names):
             raise OptionError(f"{min(unknown)} is not an option of align; give one of {', '.join(names)}")
-        options["heads"] = chosen_heads(self._model, options.get("heads"))
+        chosen = AlignOptions(**options | {"heads": chosen_heads(self._model, options.get("heads"))})
         prepared = prepare(self, audio, make_options(language=language, task=task or "transcribe"), self._hub)
-        job = prepared.job
-        return align(self._model, job.tokenizer, job.content, text, AlignOptions(**options))
+        return align(self._model, prepared.job.tokenizer, prepared.job.content, text, chosen), prepared
 
     def detect_language(
         self, audio: AudioSource, segments: int = 1, threshold: float | None = 0.5, **speech: Any

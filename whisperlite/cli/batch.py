@@ -18,7 +18,7 @@ from whisperlite.cli.inputs import STANDARD_INPUT, NoInputError
 from whisperlite.cli.progress import Bars
 from whisperlite.cli.report import Reporter, Summary, one_line
 from whisperlite.errors import OptionError, WhisperliteError
-from whisperlite.transcribe import SpeakerTranscript, Transcript
+from whisperlite.transcribe import AlignedText, SpeakerTranscript, Transcript
 from whisperlite.writers import WriterOptions, output_path, render, write_text
 
 Result = Transcript | SpeakerTranscript
@@ -38,7 +38,7 @@ class Outputs:
         """Where the outputs of the input with this stem are."""
         return [output_path(self.folder, stem, name) for name in self.formats]
 
-    def write(self, transcript: Result, stem: str) -> list[Path]:
+    def write(self, transcript: Result | AlignedText, stem: str) -> list[Path]:
         """Write each whole or not at all."""
         for name, text in render(transcript, self.formats, self.layout).items():
             write_text(output_path(self.folder, stem, name), text)

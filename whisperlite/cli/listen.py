@@ -14,6 +14,7 @@ import typer
 
 from whisperlite.cli import inputs
 from whisperlite.cli.options import (
+    LAYOUT_OPTIONS,
     OUTPUT,
     SPEECH,
     TRANSCRIBING,
@@ -22,10 +23,18 @@ from whisperlite.cli.options import (
     ComputeType,
     DetectionSegments,
     DetectionThreshold,
+    HideNonSpeech,
+    HighlightWords,
     Language,
     LocalFilesOnly,
+    MaxLineCount,
+    MaxLineWidth,
+    MaxWordsPerLine,
     Model,
     ModelDir,
+    OutputDir,
+    OutputFormat,
+    Quiet,
     Revision,
     Threads,
     Token,
@@ -118,30 +127,49 @@ def align(
     qk_scale: Annotated[float, option(WORDS, "Factor on attention scores.")] = 1.0,
     prepend_punctuations: Annotated[str | None, option(WORDS, "Marks joined to the word after them.")] = None,
     append_punctuations: Annotated[str | None, option(WORDS, "Marks joined to the word before them.")] = None,
+    output_dir: OutputDir = None,
+    output_format: OutputFormat = None,
     json_lines: _JsonLines = False,
+    quiet: Quiet = False,
+    highlight_words: HighlightWords = False,
+    max_line_width: MaxLineWidth = None,
+    max_line_count: MaxLineCount = None,
+    max_words_per_line: MaxWordsPerLine = None,
+    hide_non_speech: HideNonSpeech = False,
 ) -> None:
     """Find the time of every word of a text that is known already.
 
     Prints one word a line: start and end in seconds, its probability, the word; separated by tabs.
+    Files are as transcribe writes them: a segment for each line of the text, or for each sentence of one line.
     """
-    from whisperlite.cli.values import heads
+    from whisperlite.cli.values import heads, output_formats, writer_options
 
+    given = dict(locals())
     options: dict[str, Any] = {
         "heads": heads(alignment_heads), "medfilt_width": medfilt_width, "qk_scale": qk_scale,
     }  # fmt: skip
     for name, marks in (("prepend", prepend_punctuations), ("append", append_punctuations)):
         if marks is not None:
             options[f"{name}_punctuations"] = marks
+    formats = output_formats(output_format, output_dir)
+    layout = writer_options({name: given[name] for name in LAYOUT_OPTIONS}, word_timestamps=True)
     said = _text(file, text, text_file)
     whisper = open_model(model, compute_type, threads, backend, revision, token, model_dir, local_files_only)
     with Bars() as bars:
         bars.begin("aligning", None)
-        words = whisper.align(file, said, language=language, task=task, **options)
-    for word in words:
+        aligned = whisper.align_lines(file, said, language=language, task=task, **options)
+    for word in () if quiet else aligned.words:
         if json_lines:
             print_event("word", **word.to_dict())
         else:
             print(f"{word.start:.2f}\t{word.end:.2f}\t{word.probability:.3f}\t{word.word.strip()}", flush=True)
+    if formats:
+        from whisperlite.cli.batch import Outputs
+        from whisperlite.writers import output_stems
+
+        written = Outputs(output_dir or Path(), formats, layout).write(aligned, output_stems([file])[0])
+        if json_lines:
+            print_event("done", file=file, duration=aligned.duration, outputs=[str(path) for path in written])
 
 
 def _text(file: str, text: str | None, text_file: Path | None) -> str:
@@ -158,10 +186,9 @@ def _text(file: str, text: str | None, text_file: Path | None) -> str:
                 text = text_file.read_text(encoding="utf-8")
             except (OSError, ValueError) as error:
                 raise OptionError(f"--text-file {text_file}: {error}") from None
-    words = text.split()
-    if not words:
+    if not text.strip():
         raise OptionError("the text is empty; there is nothing to align")
-    return " " + " ".join(words)
+    return text
 
 
 def _failed(file: str, error: Exception, json_lines: bool) -> None:

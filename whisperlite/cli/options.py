@@ -88,6 +88,23 @@ Language = Annotated[
 ]
 DetectionSegments = Annotated[int, option(SPEECH, "Most windows heard to detect the language.", min=1, metavar="N")]
 DetectionThreshold = Annotated[float | None, threshold(SPEECH, "A window surer of its language decides.")]
+OutputDir = Annotated[
+    Path | None,
+    option(OUTPUT, "Folder of output files; without it and a format none are written.", "--output-dir", "-o"),
+]
+OutputFormat = Annotated[
+    str | None,
+    option(OUTPUT, "txt, srt, vtt, tsv, json, json-full, lrc, csv, ass, audacity; several with commas, or all. "
+           "With a folder alone: the first five.", "--output-format", "-f", autocompletion=one_of(
+               "txt", "srt", "vtt", "tsv", "json", "json-full", "lrc", "csv", "ass", "audacity", "all")),
+]  # fmt: skip
+Quiet = Annotated[bool, option(OUTPUT, "Do not print the text.", "--quiet/--no-quiet", "-q")]
+HighlightWords = Annotated[bool, option(LAYOUT, "Underline each word while it is said (srt, vtt); time it (lrc).")]
+MaxLineWidth = Annotated[int | None, count(LAYOUT, "Most characters of a line (srt, vtt, ass, lrc).")]
+MaxLineCount = Annotated[int | None, count(LAYOUT, "Most lines of a cue; needs --max-line-width.")]
+MaxWordsPerLine = Annotated[int | None, count(LAYOUT, "Most words of a cue.")]
+HideNonSpeech = Annotated[bool, option(LAYOUT, "Leave out [BLANK_AUDIO], (laughs), *music* and notes.")]
+LAYOUT_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line", "hide_non_speech")
 
 
 def open_model(

@@ -18,7 +18,7 @@ import typer
 
 from whisperlite.cli import inputs
 from whisperlite.cli.options import (
-    LAYOUT,
+    LAYOUT_OPTIONS,
     MODEL,
     OUTPUT,
     RULES,
@@ -33,10 +33,18 @@ from whisperlite.cli.options import (
     ComputeType,
     DetectionSegments,
     DetectionThreshold,
+    HideNonSpeech,
+    HighlightWords,
     Language,
     LocalFilesOnly,
+    MaxLineCount,
+    MaxLineWidth,
+    MaxWordsPerLine,
     Model,
     ModelDir,
+    OutputDir,
+    OutputFormat,
+    Quiet,
     Revision,
     Threads,
     Token,
@@ -71,7 +79,6 @@ MODEL_OPTIONS = (
     "model", "compute_type", "threads", "backend", "revision", "token", "model_dir", "local_files_only",
     "draft",
 )  # fmt: skip
-LAYOUT_OPTIONS = ("highlight_words", "max_line_width", "max_line_count", "max_words_per_line", "hide_non_speech")
 VAD_PARAMETERS = (
     "threshold", "neg_threshold", "min_speech_duration_ms", "max_speech_duration_s", "min_silence_duration_ms",
     "speech_pad_ms",
@@ -206,36 +213,24 @@ def transcribe(
     chunk_length: Annotated[
         float | None, number(VOICE, "Seconds of speech transcribed by itself, for --batch-size; at most 30.")
     ] = None,
-    output_dir: Annotated[
-        Path | None,
-        option(OUTPUT, "Folder of output files; without it and a format none are written.", "--output-dir", "-o"),
-    ] = None,
-    output_format: Annotated[
-        str | None,
-        option(OUTPUT, "txt, srt, vtt, tsv, json, json-full, lrc, csv, ass, audacity; several with commas, or all. "
-               "With a folder alone: the first five.", "--output-format", "-f", autocompletion=one_of(
-                   "txt", "srt", "vtt", "tsv", "json", "json-full", "lrc", "csv", "ass", "audacity", "all")),
-    ] = None,
+    output_dir: OutputDir = None,
+    output_format: OutputFormat = None,
     resume: Annotated[
         bool, option(OUTPUT, "Leave out files whose outputs are there and not older than the audio.")
     ] = False,
     json_lines: Annotated[bool, option(OUTPUT, "Events as JSON, one a line, in place of the text.")] = False,
-    quiet: Annotated[bool, option(OUTPUT, "Do not print the text.", "--quiet/--no-quiet", "-q")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         bool | None,
         option(OUTPUT, "Say what was tried, rejected and left out. False: do not print the text.",
                "--verbose/--no-verbose", "-v"),
     ] = None,
     progress: Annotated[bool | None, option(OUTPUT, "Show bars; on a terminal when not given.")] = None,
-    highlight_words: Annotated[
-        bool, option(LAYOUT, "Underline each word while it is said (srt, vtt); time it (lrc).")
-    ] = False,
-    max_line_width: Annotated[int | None, count(LAYOUT, "Most characters of a line (srt, vtt, ass, lrc).")] = None,
-    max_line_count: Annotated[int | None, count(LAYOUT, "Most lines of a cue; needs --max-line-width.")] = None,
-    max_words_per_line: Annotated[int | None, count(LAYOUT, "Most words of a cue.")] = None,
-    hide_non_speech: Annotated[
-        bool, option(LAYOUT, "Leave out [BLANK_AUDIO], (laughs), *music* and notes.")
-    ] = False,
+    highlight_words: HighlightWords = False,
+    max_line_width: MaxLineWidth = None,
+    max_line_count: MaxLineCount = None,
+    max_words_per_line: MaxWordsPerLine = None,
+    hide_non_speech: HideNonSpeech = False,
 ) -> int:  # fmt: skip
     """Transcribe audio files: prints text with its times while it is decoded.
 

@@ -5,6 +5,7 @@ Knows nothing of: files, output formats, how tokens are searched.
 """
 
 from whisperlite.transcribe.align import AlignOptions, align
+from whisperlite.transcribe.aligned import AlignedText, lines_of, segments_of
 from whisperlite.transcribe.jobs import make_job
 from whisperlite.transcribe.loop import job_windows, run_jobs, transcribe_windows
 from whisperlite.transcribe.options import (
@@ -22,6 +23,7 @@ from whisperlite.transcribe.transcript import Transcript
 
 __all__ = [
     "AlignOptions",
+    "AlignedText",
     "LanguageOptions",
     "PromptOptions",
     "SpeakerTranscript",
@@ -35,10 +37,12 @@ __all__ = [
     "find_detector",
     "find_speech",
     "job_windows",
+    "lines_of",
     "make_job",
     "make_options",
     "original_windows",
     "run_jobs",
+    "segments_of",
     "speaker_names",
     "transcribe_windows",
 ]
