@@ -1,6 +1,6 @@
 """Live transcription: how far words lag behind speech, what it costs, and how much accuracy it costs.
 
-    python -m benchmarks.live lag [--models nano tiny base] [--chunks 0.5 1] [--seconds 60]
+    python -m benchmarks.live lag [--models nano tiny base] [--compute-types default int8] [--chunks 0.5 1]
     python -m benchmarks.live accuracy [--shared ../shared] [--model nano]
     python -m benchmarks.live audio-ctx [--shared ../shared] [--model nano]
 
@@ -20,6 +20,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -143,7 +144,7 @@ class ForcedSpeech:
 
 
 def measured(
-    model_name: str, policy: str, chunk: float, seconds: float, shared: Path, threads: int | None
+    model_name: str, compute_type: str, policy: str, chunk: float, seconds: float, shared: Path, threads: int | None
 ) -> Heard:
     """One simulated stream of a model, after one that warms up."""
     from benchmarks.random_models import cached_random_model
@@ -153,10 +154,10 @@ def measured(
     if model_name == "nano":
         once = load_audio(shared / "audio" / "digits_human_b.flac")
         samples = np.resize(once, round(seconds * RATE))
-        model: Any = WhisperModel("nano", threads=threads)
+        model: Any = WhisperModel("nano", compute_type, threads=threads)
         options: dict[str, Any] = {"language": "en", "condition_on_previous_text": False}
     else:
-        model = ForcedSpeech(WhisperModel(cached_random_model(model_name), threads=threads))
+        model = ForcedSpeech(WhisperModel(cached_random_model(model_name), compute_type, threads=threads))
         samples = (0.1 * np.random.default_rng(0).standard_normal(round(seconds * RATE))).astype(np.float32)
         options = {"language": "en", "vad": False, "logit_filters": model.filter, "no_speech_threshold": None}
         options["compression_ratio_threshold"] = None
@@ -171,17 +172,19 @@ def measured(
 
 
 def lag_table(arguments: argparse.Namespace) -> Iterable[str]:
-    yield "| model | policy | chunk | lag, median | lag, 95 % | real-time factor | CPU share | decodings |"
-    yield "|---|---|---|---|---|---|---|---|"
+    head = ("model", "compute type", "policy", "chunk", "lag, median", "lag, 95 %", "real-time factor", "CPU share")
+    yield f"| {' | '.join((*head, 'decodings'))} |"
+    yield "|---" * (len(head) + 1) + "|"
     for name in arguments.models:
-        for policy in POLICIES:
-            for chunk in arguments.chunks:
-                heard = measured(name, policy, chunk, arguments.seconds, arguments.shared, arguments.threads)
-                middle = median(heard.lags) if heard.lags else float("nan")
-                yield (
-                    f"| {name} | {policy} | {chunk:g} s | {middle:.2f} s | {heard.p95:.2f} s | "
-                    f"{heard.busy / heard.duration:.2f} | {heard.cpu / heard.duration:.0%} | {heard.n_decoded} |"
-                )
+        for compute_type, policy, chunk in product(arguments.compute_types, POLICIES, arguments.chunks):
+            heard = measured(
+                name, compute_type, policy, chunk, arguments.seconds, arguments.shared, arguments.threads
+            )
+            middle = median(heard.lags) if heard.lags else float("nan")
+            yield (
+                f"| {name} | {compute_type} | {policy} | {chunk:g} s | {middle:.2f} s | {heard.p95:.2f} s | "
+                f"{heard.busy / heard.duration:.2f} | {heard.cpu / heard.duration:.0%} | {heard.n_decoded} |"
+            )
 
 
 def recordings(shared: Path, longest: float = float("inf")) -> Iterable[tuple[str, dict[str, Any], list[str]]]:
@@ -279,6 +282,7 @@ def main() -> None:
         command.add_argument("--threads", type=int, default=None)
         if name == "lag":
             command.add_argument("--models", nargs="+", default=["nano", "tiny", "base"])
+            command.add_argument("--compute-types", nargs="+", default=["default", "int8"])
             command.add_argument("--chunks", nargs="+", type=float, default=[0.5, 1.0])
             command.add_argument("--seconds", type=float, default=60.0)
         else:

@@ -342,8 +342,8 @@ def size_table(folder: Path, peer: str | None) -> list[str]:
     ours = min((ask("ours", path) for _ in range(3)), key=lambda answer: answer["load"])
     file_mb = path.stat().st_size / 1e6
     lines = [
-        f"| {SIZE} {KIND}, {file_mb:.0f} MB | load s | of it CPU s | peak RSS MB |",
-        "|---|---|---|---|",
+        f"| {SIZE} {KIND}, {file_mb:.0f} MB | load s | of it CPU s | window and tokens s | peak RSS MB |",
+        "|---|---|---|---|---|",
         f"| whisperlite | {_timings(ours)} |",
     ]
     if peer:
