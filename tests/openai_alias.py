@@ -6,7 +6,7 @@ import importlib
 import sys
 
 sys.modules["whisper"] = importlib.import_module("whisperlite.compat.openai")
-for name in ("audio", "decoding", "model", "timing", "tokenizer", "transcribe"):
+for name in ("audio", "decoding", "model", "timing", "tokenizer", "transcribe", "utils"):
     module = importlib.import_module(f"whisperlite.compat.openai.{name}")
     sys.modules[f"whisper.{name}"] = module
 try:

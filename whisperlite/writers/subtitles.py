@@ -21,8 +21,8 @@ Segments = Sequence[Segment]
 def render_srt(segments: Segments, options: WriterOptions) -> str:
     """SubRip."""
     lines = []
-    shown = _shown(cues(segments, options, prefixed=True), options, _srt_time, _plain)
-    for number, (start, end, text, speaker) in enumerate(shown, start=1):
+    found = shown(cues(segments, options, prefixed=True), options, _srt_time, without_arrows)
+    for number, (start, end, text, speaker) in enumerate(found, start=1):
         lines.append(f"{number}\n{start} --> {end}\n{speaker_prefix(speaker)}{text}\n\n")
     return "".join(lines)
 
@@ -30,13 +30,13 @@ def render_srt(segments: Segments, options: WriterOptions) -> str:
 def render_vtt(segments: Segments, options: WriterOptions) -> str:
     """WebVTT; a speaker is a voice tag."""
     lines = []
-    for start, end, text, speaker in _shown(cues(segments, options), options, format_timestamp, _vtt_text):
+    for start, end, text, speaker in shown(cues(segments, options), options, format_timestamp, _vtt_text):
         voice = f"<v {_vtt_text(speaker)}>" if speaker else ""
         lines.append(f"{start} --> {end}\n{voice}{text}\n\n")
     return "WEBVTT\n\n" + "".join(lines)
 
 
-def _shown(
+def shown(
     found: list[Cue], options: WriterOptions, time: Callable[[float], str], escape: Callable[[str], str]
 ) -> Iterator[tuple[str, str, str, str | None]]:
     """Start, end, text and speaker of what is shown: cues or, with ``highlight_words``, a cue for each word."""
@@ -60,7 +60,8 @@ def _srt_time(seconds: float) -> str:
     return format_timestamp(seconds, always_hours=True, decimal_mark=",")
 
 
-def _plain(text: str) -> str:
+def without_arrows(text: str) -> str:
+    """Text that is not misread as a line of times."""
     return text.replace("-->", "->")
 
 
@@ -68,7 +69,7 @@ def _vtt_text(text: str) -> str:
     """``<`` begins a tag, and ``&lt;`` stands for it; any other ``&`` that would be misread is escaped."""
     if html.unescape(text) != text:
         text = text.replace("&", "&amp;")
-    return _plain(text).replace("<", "&lt;")
+    return without_arrows(text).replace("<", "&lt;")
 
 
 _ASS_HEAD = """[Script Info]

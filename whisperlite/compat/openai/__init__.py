@@ -4,6 +4,7 @@ In: its names and options. Out: its dictionaries and results, with NumPy arrays 
 Knows nothing of: how anything is computed.
 """
 
+from whisperlite.compat.openai import tokenizer, utils
 from whisperlite.compat.openai.audio import load_audio, log_mel_spectrogram, pad_or_trim
 from whisperlite.compat.openai.decoding import DecodingOptions, DecodingResult, decode, detect_language
 from whisperlite.compat.openai.model import Whisper, available_models, load_model
@@ -20,5 +21,7 @@ __all__ = [
     "load_model",
     "log_mel_spectrogram",
     "pad_or_trim",
+    "tokenizer",
     "transcribe",
+    "utils",
 ]
