@@ -41,7 +41,7 @@ from whisperlite.kernels.int8 import (
     to_i64,
 )
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I8, I32, NOTHING, SINGLE, copy_bytes, fill_zero, int64, vector
+from whisperlite.kernels.simd import F32, I32, NOTHING, SINGLE, copy_bytes, fill_zero, int64, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     FACTOR,
@@ -55,7 +55,7 @@ from whisperlite.kernels.softmax import (
     add_to_sum,
     advance_states,
     clear_states,
-    note_top,
+    note_tops,
     of_row,
     one_over_sum,
 )
@@ -73,7 +73,11 @@ from whisperlite.kernels.tiles import (
 
 SPAN_BYTES = PANEL_BYTES + SPAN // 4 * PANEL_BYTES  # of 32 columns of values
 SMALLEST_UNIT = np.float32(1.0e-15)
-TOP_CODE = 255.0
+# What a score is below the top is counted in 1024ths of a base-2 logarithm, in 16 bits. 15 bits of probability, of
+# which one code is 2**7 and the rounding bit 2**6, are shifted by the whole part and those 6 bits.
+FRACTION_BITS = 10
+SHIFTED = 6 << FRACTION_BITS
+CODE_SCALE = 255 * 2**7
 ONE = np.float32(1.0)
 ONE_127TH = np.float32(1.0 / 127.0)
 
@@ -124,18 +128,27 @@ def value_tile(typingctx, n_rows, p, ldp, states, row0, panel, column, n_quads, 
     return tile_switch(_value_tile, None, TILE_ROWS, 10)
 
 
-def _exp2(b, x, scale):
-    """``scale * 2**x`` for x in -20..0 (below, as at -20), relative error 1e-4: enough for a byte."""
-    n = x.type.count
-    x = simd.fmax(b, x, simd.const(-20.0, n))
-    magic = simd.const(1.5 * 2.0**23, n)
-    shifted = b.fadd(x, magic)
-    f = b.fsub(x, b.fsub(shifted, magic))
-    p = simd.const(0.0551717746 * scale, n)
-    for c in (0.242611372, 0.69326097, 0.999928027):
-        p = simd.fma(b, p, f, simd.const(c * scale, n))
-    power = b.shl(b.bitcast(shifted, vector(I32, n)), simd.const_int(23, n))
-    return b.bitcast(b.add(b.bitcast(p, vector(I32, n)), power), vector(F32, n))
+def _codes(b, below):
+    """``255 * 2**-(below / 1024)``, rounded, for int16 ``below``; relative error 2e-3 before rounding.
+
+    ``below`` counts from SHIFTED on.
+    """
+    kind = below.type
+    wide = vector(I32, kind.count)
+
+    def const(value):
+        return ir.Constant(kind, [round(value)] * kind.count)
+
+    def high_half(x, y):
+        product = b.mul(b.zext(x, wide), b.zext(y, wide))
+        return b.trunc(b.lshr(product, simd.const_int(16, kind.count)), kind)
+
+    fraction = b.shl(below, const(16 - FRACTION_BITS))
+    whole = b.lshr(below, const(FRACTION_BITS))
+    p = high_half(fraction, const(0.168593554 * CODE_SCALE))
+    p = high_half(fraction, b.sub(const(0.666004927 * CODE_SCALE), p))
+    p = b.sub(const(0.998274168 * CODE_SCALE), p)
+    return b.lshr(b.add(simd.shift_right(b, p, whole), const(1)), const(1))
 
 
 @intrinsic
@@ -146,17 +159,20 @@ def soften_int8(typingctx, scores, codes, states, row):
         scores, codes, states, row = args
         width = cpu.vector_width()
         kind, words = vector(F32, width), vector(I32, width)
-        unit, below = of_row(b, states, row, UNIT, width), b.fneg(of_row(b, states, row, TOP, width))
-        for i in range(SPAN // width):
-            x = simd.fma(b, simd.load(b, simd.offset(b, scores, 4 * width * i), kind), unit, below)
-            # Adding 2**23 rounds to an integer and leaves it in the lowest bits.
-            value = b.fadd(_exp2(b, x, TOP_CODE), simd.const(2.0**23, width))
-            code = b.trunc(b.bitcast(value, words), vector(I8, width))
-            simd.store(b, code, simd.offset(b, codes, width * i), 1)
+        steps = simd.const(2.0**FRACTION_BITS, width)
+        unit = b.fneg(b.fmul(of_row(b, states, row, UNIT, width), steps))
+        top = simd.fma(b, of_row(b, states, row, TOP, width), steps, simd.const(float(SHIFTED), width))
         ones = simd.const_int(0x01010101, width)
         total = ir.Constant(words, None)
-        for i in range(SPAN // (4 * width)):
-            total = dot_bytes(b, total, simd.load(b, simd.offset(b, codes, 4 * width * i), words), ones)
+        for i in range(0, SPAN, 4 * width):
+            below = []
+            for j in range(i, i + 4 * width, width):
+                score = simd.load(b, simd.offset(b, scores, 4 * j), kind)
+                below.append(simd.round_saturated(b, simd.fma(b, score, unit, top)))
+            pairs = [_codes(b, simd.pack_pair(b, *below[j : j + 2])) for j in (0, 2)]
+            quads = simd.pack_bytes(b, pairs)
+            simd.store(b, quads, simd.offset(b, codes, i))
+            total = dot_bytes(b, total, quads, ones)
         add_to_sum(b, states, row, b.sitofp(total, kind), of_row(b, states, row, FACTOR, width))
         return context.get_dummy_value()
 
@@ -230,7 +246,7 @@ def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scra
         for row in range(n_rows):
             for t in range(left, SPAN):
                 simd.store_f32(scores + row * lds_scores + 4 * t, LOWEST)
-            note_top(scores + row * lds_scores, states, row)
+        note_tops(scores, states)
         advance_states(states)
         for row in range(n_rows):
             soften_int8(scores + row * lds_scores, shares + row * SPAN, states, row)

@@ -124,6 +124,67 @@ def to_bf16(b: Builder, x: Value) -> Value:
     return b.trunc(b.lshr(rounded, const_int(16, lanes)), vector(I16, lanes))
 
 
+def round_saturated(b: Builder, x: Value) -> Value:
+    """Float32 to the nearest int32; what is too large for one, or not a number, becomes the lowest."""
+    n = x.type.count
+    words = vector(I32, n)
+    if n == 16:
+        zero, all_lanes, nearest = ir.Constant(words, None), ir.Constant(I16, -1), ir.Constant(I32, 4)
+        return call(b, "llvm.x86.avx512.mask.cvtps2dq.512", words, [x, zero, all_lanes, nearest])
+    if cpu.is_x86():
+        return call(b, {8: "llvm.x86.avx.cvt.ps2dq.256", 4: "llvm.x86.sse2.cvtps2dq"}[n], words, [x])
+    fits = b.fcmp_ordered("<", fabs(b, x), const(2.0**31, n))
+    return b.select(fits, b.fptosi(rint(b, b.select(fits, x, const(0.0, n))), words), const_int(-(2**31), n))
+
+
+_PACK_INSTRUCTIONS = {
+    (32, 16): "llvm.x86.avx512.packssdw.512",
+    (32, 8): "llvm.x86.avx2.packssdw",
+    (32, 4): "llvm.x86.sse2.packssdw.128",
+    (16, 32): "llvm.x86.avx512.packuswb.512",
+    (16, 16): "llvm.x86.avx2.packuswb",
+    (16, 8): "llvm.x86.sse2.packuswb.128",
+}
+
+
+def pack_pair(b: Builder, x: Value, y: Value) -> Value:
+    """Two vectors of int32 or int16 as one of saturated int16 or unsigned bytes.
+
+    Of each 16 bytes of the result the first half is from x, the second from y.
+    """
+    bits, n = x.type.element.width, x.type.count
+    packed = vector(ir.IntType(bits // 2), 2 * n)
+    if cpu.is_x86() and (bits * n < 512 or "avx512bw" in cpu.features()):
+        return call(b, _PACK_INSTRUCTIONS[bits, n], packed, [x, y])
+    limits = (-(2**15), 2**15 - 1) if bits == 32 else (0, 255)
+    low, high = (ir.Constant(x.type, [limit] * n) for limit in limits)
+    parts = []
+    for part in (x, y):
+        part = b.select(b.icmp_signed("<", part, low), low, part)
+        parts.append(b.trunc(b.select(b.icmp_signed(">", part, high), high, part), vector(packed.element, n)))
+    each = 128 // bits
+    order = [i + n * which for first in range(0, n, each) for which in (0, 1) for i in range(first, first + each)]
+    return b.shuffle_vector(*parts, ir.Constant(vector(I32, 2 * n), order))
+
+
+def pack_bytes(b: Builder, words: Sequence[Value]) -> Value:
+    """Four vectors, as two of int16 that ``pack_pair`` made, to one of unsigned bytes in the order of the lanes."""
+    codes = pack_pair(b, *words)
+    n = codes.type.count // 16
+    quads = b.bitcast(codes, vector(I32, 4 * n))
+    order = [4 * lane + i for i in range(4) for lane in range(n)]
+    return b.shuffle_vector(quads, ir.Constant(quads.type, ir.Undefined), ir.Constant(vector(I32, 4 * n), order))
+
+
+def shift_right(b: Builder, x: Value, places: Value) -> Value:
+    """Unsigned int16 shifted by other places in each lane; 0 from 16 places on."""
+    n = x.type.count
+    if n == 32 and "avx512bw" in cpu.features():  # which LLVM does not see in what stands below
+        return call(b, "llvm.x86.avx512.psrlv.w.512", x.type, [x, places])
+    inside = b.icmp_unsigned("<", places, ir.Constant(x.type, [16] * n))
+    return b.select(inside, b.lshr(x, places), ir.Constant(x.type, None))
+
+
 def fabs(b: Builder, x: Value) -> Value:
     return call(b, f"llvm.fabs.v{x.type.count}f32", x.type, [x])
 
@@ -151,6 +212,24 @@ def reduce_lanes(b: Builder, x: Value, combine: Callable[[Builder, Value, Value]
         x = combine(b, low, high)
         lanes = half
     return b.extract_element(x, ir.Constant(I32, 0))
+
+
+def reduce_each(b: Builder, rows: Sequence[Value], combine: Callable[[Builder, Value, Value], Value]) -> Value:
+    """Combine the lanes of each of up to n vectors of n lanes (a power of two): lane i is that of vector i."""
+    lanes = rows[0].type.count
+    undefined = ir.Constant(rows[0].type, ir.Undefined)
+    rows = [*rows, *[undefined] * (lanes - len(rows))]
+    step = lanes // 2
+    while step:
+        near = [lane if not lane & step else lanes + (lane ^ step) for lane in range(lanes)]
+        far = [(lane | step) if not lane & step else lanes + lane for lane in range(lanes)]
+        halves = [ir.Constant(vector(I32, lanes), order) for order in (near, far)]
+        rows = [
+            undefined if x is undefined else combine(b, *[b.shuffle_vector(x, y, half) for half in halves])
+            for x, y in zip(rows[:step], rows[step:], strict=True)
+        ]
+        step //= 2
+    return rows[0]
 
 
 def add(b: Builder, x: Value, y: Value) -> Value:

@@ -57,6 +57,29 @@ def note_top(typingctx, scores, states, row):
 
 
 @intrinsic
+def note_tops(typingctx, scores, states):
+    """``note_top`` for MAX_ROWS rows of scores that lie side by side."""
+
+    def emit(context, b, signature, args):
+        scores, states = args
+        width = cpu.vector_width()
+        kind, row_bytes = vector(F32, width), 4 * SPAN
+        tops = []
+        for row in range(MAX_ROWS):
+            places = [simd.offset(b, scores, row_bytes * row + 4 * width * i) for i in range(SPAN // width)]
+            top = simd.load(b, places[0], kind)
+            for place in places[1:]:
+                top = simd.fmax(b, simd.load(b, place, kind), top)
+            tops.append(top)
+        for first in range(0, MAX_ROWS, width):
+            place = simd.offset(b, states, TOP + 4 * first)
+            simd.store(b, simd.reduce_each(b, tops[first : first + width], simd.fmax), place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
 def advance_states(typingctx, states):
     """From the tops noted of a span: best so far, correction of sums so far, factor of the span; tops in base 2.
 
