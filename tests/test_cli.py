@@ -169,6 +169,7 @@ USAGE = {
     "layout without words": (["x.wav", "--max-words-per-line", "2"], "needs --word-timestamps"),
     "speakers": (["x.wav", "--speakers", "A,B"], "--speakers needs --diarize"),
     "batches of speakers": (["x.wav", "--diarize", "--batch-size", "2"], "--batch-size has no effect"),
+    "batch of one file": (["x.wav", "--batch-size", "2"], "batch_size=2 of one file"),
     "beam and best": (["x.wav", "--beam-size", "0"], "beam_size=0"),
     "clips": (["x.wav", "--clip-timestamps", "3,2"], "ends before it"),
     "backend": (["x.wav", "--backend", "abacus", "--model", "nano"], "abacus"),
@@ -379,6 +380,15 @@ def test_folders_globs_and_resume(demo, tmp_path):
     os.utime(tmp_path / "a.flac", (3e9, 3e9))  # recorded anew
     only = cli("transcribe", str(tmp_path / "*.flac"), *arguments[1:])
     assert only.returncode == 0 and only.stderr == "" and (out / "a.txt").stat().st_mtime_ns > marked
+
+
+def test_a_folder_with_one_file_is_a_batch_of_files(demo, tmp_path):
+    (tmp_path / "a.flac").write_bytes(Path(demo).read_bytes())
+    arguments = ["--model", "nano", "--language", "en", "--batch-size", 4]
+    done = cli("transcribe", tmp_path, *arguments)
+    assert done.returncode == 0 and done.stdout == cli("transcribe", demo, *arguments[:-2]).stdout
+    parts = ["--condition-on-previous-text", "False", "--vad", "--chunk-length", 30]
+    assert LINE.match(cli("transcribe", demo, *arguments, *parts).stdout)
 
 
 def test_all_finished_needs_no_model(demo, tmp_path):

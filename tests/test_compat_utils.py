@@ -1,4 +1,4 @@
-"""``whisper.utils`` of the compat layer: files as openai-whisper writes them, recorded and live where it is installed."""
+"""``whisper.utils`` of the compat layer: openai-whisper's files, recorded, and live where it is installed."""
 
 from __future__ import annotations
 

@@ -141,7 +141,8 @@ def test_parts_of_a_file_in_a_batch_equal_one_after_the_other(options, batch_siz
     ("options", "message"),
     [
         ({}, "condition_on_previous_text=False"),
-        ({"condition_on_previous_text": False}, "with one clip"),
+        ({"condition_on_previous_text": False}, "and vad_filter=True with chunk_length=30, several clips"),
+        ({"without_timestamps": True}, "condition_on_previous_text=False"),
         ({"condition_on_previous_text": False, "clip_timestamps": "1,2,3", "initial_prompt": "a"}, "carry_initial"),
         ({"condition_on_previous_text": False, "clip_timestamps": "1,2,3", "word_timestamps": True}, "word_timest"),
     ],

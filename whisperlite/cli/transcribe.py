@@ -122,7 +122,7 @@ def transcribe(
         int | None, count(SPEECH, "Encoder positions of 0.02 s per window; below 1500 costs accuracy.")
     ] = None,
     batch_size: Annotated[
-        int, option(SPEECH, "Files, or clips of one file, decoded together.", min=1, metavar="N")
+        int, option(SPEECH, "Files decoded together; of one file, its clips or --chunk-length.", min=1, metavar="N")
     ] = 1,
     diarize: Annotated[bool, option(SPEECH, "Each channel is a speaker: transcribe it by itself.")] = False,
     speakers: Annotated[
@@ -245,7 +245,9 @@ def transcribe(
     options = engine_options(given, formats)
     names = speakers_of(diarize, speakers, batch_size)
     paths, empty = inputs.expand(files)
-    together = len(paths) > 1 and batch_size > 1
+    together = batch_size > 1 and not (
+        len(files) == 1 and paths == files
+    )  # one file in a folder is a batch of files
     if together or diarize:
         del options["batch_size"]  # it is not the windows of one audio that are decoded together
     check_options(options)

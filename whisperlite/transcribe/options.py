@@ -61,8 +61,8 @@ class WindowOptions:
         Positions (0.02 s each) that the encoder hears at a time, up to 1500; None is all of them. Windows get that
         much shorter. Whisper was trained on 1500: fewer cost accuracy (whisper.cpp).
     batch_size : int
-        Windows decoded together. Above 1 it needs windows that do not depend on each other: no conditioning on
-        previous text, and several clips or ``without_timestamps``.
+        Windows of one audio decoded together. Above 1 they must not wait for each other's text: it needs
+        ``condition_on_previous_text=False``, and ``chunk_length``, several clips or ``without_timestamps``.
     """
 
     clip_timestamps: str | Sequence[float] = "0"
@@ -218,10 +218,13 @@ class TranscribeOptions:
     def _check_independent(self) -> None:
         """Refuse a batch of windows of which one needs what another one gives."""
         batch = f"batch_size={self.windows.batch_size}"
-        if self.prompt.condition_on_previous_text:
+        has_clips = len(self.windows.clip_seconds) >= 3 or self.speech.chunk_length is not None
+        has_parts = has_clips or self.decoding.without_timestamps
+        if self.prompt.condition_on_previous_text or not has_parts:
             raise OptionError(
-                f"{batch} needs condition_on_previous_text=False: a window waits for the text before it; "
-                "or give several files to transcribe_many"
+                f"{batch} of one file: a window waits for the text of the one before it. Parts that do not need "
+                "condition_on_previous_text=False, and vad_filter=True with chunk_length=30, several clips in "
+                "clip_timestamps, or without_timestamps=True; several files go together as they are"
             )
         if self.prompt.initial_prompt is not None and not self.prompt.carry_initial_prompt:
             raise OptionError(
@@ -231,14 +234,7 @@ class TranscribeOptions:
         if self.words.word_timestamps:
             raise OptionError(
                 f"{batch} with word_timestamps=True: the words of a clip depend on where those before it end; "
-                "give batch_size=1, or several files to transcribe_many"
-            )
-        has_clips = len(self.windows.clip_seconds) >= 3 or self.speech.chunk_length is not None
-        if not has_clips and not self.decoding.without_timestamps:
-            raise OptionError(
-                f"{batch} with one clip: a window begins where the text of the one before it ends; give several "
-                "clips in clip_timestamps, vad_filter=True with chunk_length=30, without_timestamps=True, or "
-                "several files to transcribe_many"
+                "give batch_size=1; several files go together as they are"
             )
 
 
