@@ -9,6 +9,9 @@ worker spins for a while, so that the steps of a decode loop find it awake, then
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -122,3 +125,9 @@ def serve(job, sync, thread, n_threads, last, spins):
 RUN_SIGNATURE = types.void(*[types.int64] * 6)
 PUBLISH_SIGNATURE = types.int64(types.int64, types.int64)
 SERVE_SIGNATURE = types.int64(*[types.int64] * 6)
+# What is called from Python, by name.
+ENTRIES: dict[str, tuple[Callable[..., Any], Any]] = {
+    "run_table": (run_table, RUN_SIGNATURE),
+    "publish": (publish, PUBLISH_SIGNATURE),
+    "serve": (serve, SERVE_SIGNATURE),
+}

@@ -15,6 +15,7 @@ claiming items until they are past the last one, so a result must not depend on 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ SYNC_WORDS = 32  # int64 words: arrivals, generation and claims, each on cache l
 ARRIVALS, GENERATION, CLAIMS = 0, 64, 128  # byte offsets in the block
 
 _compile_lock = threading.RLock()
+_when_missing: list[Callable[[], None]] = []
 
 
 def njit_as(label: str) -> Callable[[Callable[..., Any]], Any]:
@@ -156,8 +158,11 @@ def _through_cache(function: Callable[..., Any], signature: Any) -> Any:
         return numba.cfunc(signature)(function)
     if not KEEPS_OBJECTS:
         return _through_numba_cache(function, signature, folder)
-    path = folder / f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}.o"
+    path = _object_path(folder, function)
     loaded = objects.load(path)
+    if loaded is None and _when_missing:
+        _when_missing.pop()()
+        loaded = objects.load(path)
     if loaded is not None:
         return loaded
     compiled = numba.cfunc(signature)(function)
@@ -166,6 +171,29 @@ def _through_cache(function: Callable[..., Any], signature: Any) -> Any:
     except OSError as error:
         trace.debug(1, f"{function.__name__} is not cached: {error}")
     return compiled
+
+
+def _object_path(folder: Path, function: Callable[..., Any]) -> Path:
+    return folder / f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}.o"
+
+
+def is_cached(function: Callable[..., Any]) -> bool:
+    """Whether object code of a kernel's function, or of an entry, lies in the cache folder."""
+    folder = cache_folder()
+    return folder is not None and KEEPS_OBJECTS and _object_path(folder, function).exists()
+
+
+@contextlib.contextmanager
+def when_missing(fetch: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, ``fetch`` is called once before the first kernel that is not in the cache is compiled."""
+    with _compile_lock:
+        _when_missing.append(fetch)
+    try:
+        yield
+    finally:
+        with _compile_lock:
+            if fetch in _when_missing:
+                _when_missing.remove(fetch)
 
 
 def _through_numba_cache(function: Callable[..., Any], signature: Any, folder: Path) -> Any:

@@ -300,12 +300,19 @@ class Whisper:
 
     def _load(self) -> None:
         """Pack every parameter, and compile the kernels that a first window needs."""
-        for part in PARTS:
-            if self.backend == "numba":
-                self._program(part, self._all_sizes({}))
-            else:
+        sizes = self._all_sizes({})
+        if self.backend == "numba":
+            from whisperlite.kernels import log_mel, logits
+            from whisperlite.runtime.precompile import kernels_of, together
+
+            around = (log_mel.log_mel_f32, log_mel.floor_and_scale_f32, logits.row_peaks_f32)
+            plans = (make_plan(self._graph(part, ()), sizes) for part in PARTS)
+            with together(lambda: (*kernels_of(plans), *around), self.threads):
+                for part in PARTS:
+                    self._program(part, sizes)
+        else:
+            for part in PARTS:
                 graph = self._graph(part, ())
-                sizes = self._all_sizes({})
                 for _, node in graph:
                     if node.op == "weight":
                         self._weights.array(node.attrs["parts"], node.fact.evaluate(sizes), node.fact.dtype)

@@ -7,13 +7,16 @@ The layouts are those of ``kernels/tiles`` and ``kernels/blocks``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisperlite.kernels.reference.ops import round_to_bytes
 from whisperlite.quant import CODE_SHAPES, Codes, codes_of
+
+if TYPE_CHECKING:
+    from whisperlite.kernels.registry import Kernel
 
 PANEL = 32
 ALIGNMENT = 64
@@ -245,6 +248,20 @@ def round_int8(values: NDArray[Any]) -> NDArray[Any]:
     chunks = values.reshape(len(values), -1, int8_chunk(values.shape[1]))
     codes, scales = round_to_bytes(chunks, axis=2)
     return (codes * scales).reshape(values.shape)
+
+
+def pack_kernels(dtype: str) -> tuple[Kernel, ...]:
+    """The kernels that pack weights kept in a dtype."""
+    from whisperlite.kernels import halves, matmul_int8, packing, packing_blocks
+
+    if dtype in PACK:
+        return {
+            "float32": (packing.pack_weight_f32,),
+            "float16": (),
+            "bfloat16": (halves.rows_to_bf16, packing.pack_weight_f32),
+            "int8": (matmul_int8.pack_weight_int8,),
+        }[dtype]
+    return () if dtype.endswith("_k") else (packing_blocks.pack_blocks32,)
 
 
 PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16, "int8": pack_int8}

@@ -28,9 +28,7 @@ _run_lock = threading.RLock()
 @cache
 def _entries():
     """The native entry points ``run_table``, ``publish`` and ``serve``; calling one releases the GIL."""
-    run = compile_entry(interpreter.run_table, interpreter.RUN_SIGNATURE)
-    publish = compile_entry(interpreter.publish, interpreter.PUBLISH_SIGNATURE)
-    serve = compile_entry(interpreter.serve, interpreter.SERVE_SIGNATURE)
+    run, publish, serve = (compile_entry(*interpreter.ENTRIES[name]) for name in ("run_table", "publish", "serve"))
     word = ctypes.c_int64
     return (
         ctypes.CFUNCTYPE(None, *[word] * 6)(run.address),
