@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from cli_each import cli_each
 
 import whisperlite
 from whisperlite.audio.vad import VadOptions
@@ -176,10 +177,28 @@ USAGE = {
 }
 
 
-@pytest.mark.parametrize("name", USAGE)
-def test_wrong_calls(name):
-    arguments, message = USAGE[name]
-    fails(cli("sing") if arguments is None else cli("transcribe", *arguments), 2, message)
+BAD_OF_OPENAI = {
+    "device": (["x.wav", "--device", "cuda"], "--device 'cuda'"),
+    "fp16": (["x.wav", "--fp16", "True"], "--compute-type"),
+    "resume without outputs": (["x.wav", "--resume"], "--resume needs outputs"),
+}
+WRONG_CALLS = USAGE | BAD_OF_OPENAI
+
+
+@pytest.fixture(scope="module")
+def wrong_calls():
+    return cli_each(
+        {name: ["sing"] if given is None else ["transcribe", *given] for name, (given, _) in WRONG_CALLS.items()}
+    )
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+def test_wrong_calls(name, wrong_calls):
+    fails(wrong_calls[name], 2, WRONG_CALLS[name][1])
+
+
+def test_a_wrong_call_ends_the_process_with_2():
+    fails(cli("transcribe", "x.wav", "--bogus"), 2, "--bogus")
 
 
 def bad_file(name: str, folder: Path, demo: str) -> Path:
@@ -200,16 +219,22 @@ def bad_file(name: str, folder: Path, demo: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["missing", "empty", "text", "truncated", "no_samples", "nan"])
-def test_bad_audio(name, demo, tmp_path):
-    path = bad_file(name, tmp_path, demo)
-    fails(cli("transcribe", path, "--model", "nano"), 1, path.name)
+def test_bad_audio(demo, tmp_path):
+    paths = [
+        bad_file(name, tmp_path, demo) for name in ("missing", "empty", "text", "truncated", "no_samples", "nan")
+    ]
+    assert len(paths) == len(set(paths)) == 6
+    done = cli_each({path.name: ["transcribe", path, "--model", "nano"] for path in paths})
+    for name, found in done.items():
+        fails(found, 1, name)
+    fails(cli("transcribe", paths[0], "--model", "nano"), 1, paths[0].name)
 
 
 def test_bad_models(demo, tmp_path):
     (tmp_path / "model.pt").write_bytes(b"not a model at all")
-    for model in (tmp_path / "model.pt", tmp_path / "none.pt", tmp_path):
-        fails(cli("transcribe", demo, "--model", model), 1, model.name)
+    models = (tmp_path / "model.pt", tmp_path / "none.pt", tmp_path)
+    for name, done in cli_each({model.name: ["transcribe", demo, "--model", model] for model in models}).items():
+        fails(done, 1, name)
 
 
 def test_folder_that_cannot_be_written(demo, tmp_path):
@@ -322,19 +347,6 @@ def test_heads_and_grammars(tmp_path):
     assert grammar_text(str(tmp_path / "g.gbnf")) == text
     with pytest.raises(OptionError, match="give GBNF, or a file"):
         grammar_text(str(tmp_path / "none.gbnf"))
-
-
-BAD_OF_OPENAI = {
-    "device": (["--device", "cuda"], "--device 'cuda'"),
-    "fp16": (["--fp16", "True"], "--compute-type"),
-    "resume without outputs": (["--resume"], "--resume needs outputs"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_OF_OPENAI)
-def test_what_cannot_be_honoured(name):
-    arguments, message = BAD_OF_OPENAI[name]
-    fails(cli("transcribe", "x.wav", *arguments), 2, message)
 
 
 def test_a_call_of_openais_command_line(demo, tmp_path):

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import pytest
 import typer
+from cli_each import cli_each
 
 import whisperlite
 from whisperlite.cli import config
@@ -48,8 +49,7 @@ def commands() -> dict[str, typer.core.TyperCommand]:
 
 
 def test_help_of_every_command_is_in_groups_that_fit_a_screen(commands):
-    for name in commands:
-        done = cli(name, "--help", COLUMNS=80)
+    for name, done in cli_each({name: [name, "--help"] for name in commands}, COLUMNS=80).items():
         assert done.returncode == 0 and done.stderr == ""
         for group in done.stdout.split("\n\n")[1:]:
             assert len(group.splitlines()) <= SCREEN_LINES, f"{name}: {group}"
@@ -170,11 +170,18 @@ BAD_CONFIGS = {
 }
 
 
+@pytest.fixture(scope="module")
+def bad_configs(demo, tmp_path_factory):
+    calls = {}
+    for name, (text, _) in BAD_CONFIGS.items():
+        calls[name] = ["detect-language", demo, "--config", written(tmp_path_factory.mktemp("config"), text)]
+    return cli_each(calls)
+
+
 @pytest.mark.parametrize("name", BAD_CONFIGS)
-def test_bad_config(name, demo, tmp_path):
-    text, message = BAD_CONFIGS[name]
-    done = cli("detect-language", demo, "--config", written(tmp_path, text))
-    assert done.returncode == 2 and message in done.stderr
+def test_bad_config(name, bad_configs):
+    done = bad_configs[name]
+    assert done.returncode == 2 and BAD_CONFIGS[name][1] in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
 
 
@@ -242,22 +249,23 @@ def test_align_writes_what_transcribe_writes(demo, tmp_path):
     assert json.loads((tmp_path / "out" / "demo.json").read_text())["segments"][1]["text"] == " Tango."
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--text"),
-        (["--text", "a", "--text-file", "b"], "one of them"),
-        (["--text", "  "], "empty"),
-        (["--text-file", "none.txt"], "none.txt"),
-        (["--text", "a", "--alignment-heads", "x"], "--alignment-heads"),
-        (["--text", "a", "--medfilt-width", "4"], "odd"),
-        (["--text", "a", "--output-format", "doc"], "--output-format 'doc'"),
-        (["--text", "a", "--max-line-count", "2"], "max_line_width"),
-    ],
-)
-def test_align_wrong_calls(arguments, message, demo):
-    done = cli("align", demo, "--model", "nano", *arguments)
-    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+WRONG_ALIGN = [
+    ([], "--text"),
+    (["--text", "a", "--text-file", "b"], "one of them"),
+    (["--text", "  "], "empty"),
+    (["--text-file", "none.txt"], "none.txt"),
+    (["--text", "a", "--alignment-heads", "x"], "--alignment-heads"),
+    (["--text", "a", "--medfilt-width", "4"], "odd"),
+    (["--text", "a", "--output-format", "doc"], "--output-format 'doc'"),
+    (["--text", "a", "--max-line-count", "2"], "max_line_width"),
+]
+
+
+def test_align_wrong_calls(demo):
+    calls = {message: ["align", demo, "--model", "nano", *arguments] for arguments, message in WRONG_ALIGN}
+    assert len(calls) == len(WRONG_ALIGN)
+    for message, done in cli_each(calls).items():
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 # compiling

@@ -25,7 +25,14 @@ CT2 = {"config.json": b"{}", "model.bin": b"ct2", "vocabulary.json": b"[]", "REA
 
 VAD = {f"ggml-silero-{v}.bin": file_bytes(random_tensors(i)) for i, v in enumerate(("v5.1.2", "v6.2.0"))}
 
-VAD_SCRIPT = """
+# The hub's library waits up to half a minute between its tries; what it does after them is the same without.
+IMPATIENT = """
+import time
+time.sleep = lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.01))
+"""
+VAD_SCRIPT = (
+    IMPATIENT
+    + """
 import json, sys
 from whisperlite.checkpoint import HubOptions
 from whisperlite.errors import CheckpointError
@@ -37,7 +44,10 @@ except CheckpointError as error:
     assert "\\n" not in str(error)
     print(json.dumps(str(error)))
 """
-SCRIPT = """
+)
+SCRIPT = (
+    IMPATIENT
+    + """
 import json, sys
 from whisperlite.checkpoint import HubOptions, resolve, open_checkpoint
 from whisperlite.errors import CheckpointError
@@ -51,6 +61,7 @@ except CheckpointError as error:
     assert "\\n" not in str(error)
     print(json.dumps(str(error)))
 """
+)
 
 
 @pytest.fixture
