@@ -12,10 +12,13 @@ from bounded import bounded, file_bytes
 from fixtures import tiny_models as tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny_checkpoint import EVEN, RandomCheckpoint
 
 from whisperlite.checkpoint import open_checkpoint, resolve
 from whisperlite.checkpoint.ctranslate2 import CTranslate2Checkpoint
 from whisperlite.errors import CheckpointError
+from whisperlite.model import Whisper
+from whisperlite.runtime.panels import pack_row_codes, unpack_int8
 
 ARRAYS = {name: np.ascontiguousarray(a[:50]) for name, a in tiny.tensors("float16").items()}
 TYPES = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
@@ -251,3 +254,62 @@ def test_nano_by_ctranslate2_itself(tmp_path, kind, bound):
         for name in hf.names():
             difference = np.abs(ours.read(name).astype(np.float32) - hf.read(name)).max()
             assert difference <= bound, name
+
+
+# --- computing on the codes
+
+
+class RowCodes(RandomCheckpoint):
+    """Matrices as bytes with a scale for each row."""
+
+    def __init__(self, dims):
+        super().__init__(dims)
+        self.codes = {}
+        for name, values in self.tensors.items():
+            if values.ndim > 1 and "positional" not in name:
+                wide = values.astype(np.float32)
+                scale = 127 / np.abs(wide).reshape(len(wide), -1).max(axis=1)
+                column = scale.reshape(-1, *[1] * (wide.ndim - 1))
+                self.codes[name] = np.rint(wide * column).astype(np.int8), scale.astype(np.float32)
+                self.tensors[name] = self.codes[name][0] / column.astype(np.float32)
+
+    def dtype(self, name):
+        return "int8" if name in self.codes else super().dtype(name)
+
+    def read_codes(self, name):
+        return self.codes.get(name)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (50, 384), (7, 96)])
+def test_row_codes_become_panels_unchanged(shape):
+    rng = np.random.default_rng(0)
+    codes, scales = (
+        rng.integers(-127, 128, shape).astype(np.int8),
+        rng.uniform(20, 900, shape[0]).astype(np.float32),
+    )
+    back = unpack_int8(pack_row_codes(codes, scales))
+    np.testing.assert_allclose(back[: len(codes)], codes / scales[:, None], rtol=3e-7)
+    np.testing.assert_array_equal(np.rint(back[: len(codes)] * scales[:, None]), codes)
+    assert not back[len(codes) :].any()
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_bytes_stay_bytes_and_are_those_of_the_file(backend):
+    model = Whisper(RowCodes(EVEN), threads=1, backend=backend)
+    wide = Whisper(RowCodes(EVEN), "float32", threads=1, backend=backend)
+    parts = ("decoder.token_embedding.weight",)
+    codes, scales = RowCodes(EVEN).codes[parts[0]]
+    kept = model._weights.array(parts, codes.shape, "int8")
+    np.testing.assert_allclose(kept, codes / scales[:, None], rtol=3e-7)
+    mel = np.random.default_rng(1).uniform(-1, 1, (1, EVEN.n_mels, 82)).astype(np.float32)
+    results = []
+    for whisper in (model, wide):
+        features = whisper.encode(mel)
+        logits = whisper.prefill([[1, 2, 3]], whisper.new_cache(1), whisper.cross_kv(features))
+        results.append((features, logits))
+    for bytes_, floats in zip(*results, strict=True):
+        difference = np.abs(bytes_ - floats).max()
+        assert difference <= 0.03 * np.abs(floats).max()
+        assert difference > 0 or backend == "numpy"  # which does not round activations
+    if backend == "numba":
+        assert model.n_bytes < 0.45 * wide.n_bytes

@@ -60,7 +60,8 @@ class KeptDtypes:
     def weight(self, name: str, shape: tuple[int, ...]) -> str:
         """Dtype that a matmul weight is kept in."""
         stored = self.stored[name]
-        if self.compute_type == "int8" and len(shape) > 1 and shape[1] % 32 == 0:
+        as_bytes = self.compute_type == "int8" or (self.compute_type == "default" and stored == "int8")
+        if as_bytes and len(shape) > 1 and shape[1] % 32 == 0:
             return "int8"
         if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
             return "bfloat16"
@@ -83,7 +84,8 @@ class KeptDtypes:
         if self.attention(head_size) == "int8":
             return "int8"
         rounded = self.compute_type in ("bfloat16", "int8") or (
-            self.compute_type == "default" and any(dtype in QUANTIZED for dtype in self.stored.values())
+            self.compute_type == "default"
+            and any(dtype in QUANTIZED or dtype == "int8" for dtype in self.stored.values())
         )
         return "float16" if rounded and self._has_float16() else "float32"
 

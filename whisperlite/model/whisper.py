@@ -39,8 +39,9 @@ class Whisper:
     compute_type : str
         What matmul weights are kept in; sums are float32 always.
 
-        - ``default``: as the checkpoint has them. Quantised blocks stay blocks. Floating point stays exact: weights
-          that the decoder reads stay in 16 bits where they are, which changes no bit of a result.
+        - ``default``: as the checkpoint has them. Quantised blocks stay blocks, and bytes of CTranslate2 bytes.
+          Floating point stays exact: weights that the decoder reads stay in 16 bits where they are so stored,
+          which changes no bit of a result.
         - ``float32``: exact; quantised weights are unpacked.
         - ``bfloat16``: rounded to bf16.
         - ``int8``: bytes, a scale for each 128. Activations are rounded too: to bytes in the encoder and in

@@ -235,6 +235,23 @@ def pack_int8(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     return packed
 
 
+def pack_row_codes(codes: NDArray[Any], scales: NDArray[Any]) -> NDArray[Any]:
+    """Bytes (D, K) with a number (D) to divide each row by, to the panels of ``pack_int8``; no code is changed."""
+    n_out, n_in = codes.shape
+    chunk, n_panels = int8_chunk(n_in), -(-n_out // PANEL)
+    packed = aligned((n_panels, n_in // chunk, chunk + 4, PANEL), np.int8)
+    unsigned = np.zeros((n_panels * PANEL, n_in), np.uint8)
+    np.add(codes.view(np.uint8), np.uint8(128), out=unsigned[:n_out])
+    quads = unsigned.reshape(n_panels, PANEL, n_in // chunk, chunk // 4, 4).transpose(0, 2, 3, 1, 4)
+    packed[:, :, 4:] = quads.reshape(n_panels, n_in // chunk, chunk, PANEL).view(np.int8)
+    units = np.zeros((n_panels, 1, PANEL), np.float32)
+    with np.errstate(divide="ignore"):
+        units.reshape(-1)[:n_out] = np.where(scales == 0, 0, np.float32(1) / scales)
+    heads = packed.reshape(n_panels, n_in // chunk, -1)[:, :, : 4 * PANEL].view(np.float32)
+    heads[...] = units
+    return packed
+
+
 def unpack_int8(panels: NDArray[Any]) -> NDArray[Any]:
     """(P, K/chunk, 4 + chunk, 32) to (32 P, K) float32."""
     scales = np.ascontiguousarray(panels[:, :, :4]).view(np.float32).reshape(*panels.shape[:2], PANEL)

@@ -6,13 +6,22 @@ Knows nothing of: checkpoint formats, ops.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisperlite.quant import CODE_SHAPES, codes_of
-from whisperlite.runtime.panels import PACK, PANEL, ROUND, UNPACK, aligned, pack_blocks, unpack_codes
+from whisperlite.runtime.panels import (
+    PACK,
+    PANEL,
+    ROUND,
+    UNPACK,
+    aligned,
+    pack_blocks,
+    pack_row_codes,
+    unpack_codes,
+)
 
 Parts = tuple[str | int, ...]
 
@@ -37,6 +46,15 @@ class BlockSource(TensorSource, Protocol):
         ...
 
 
+@runtime_checkable
+class RowCodeSource(TensorSource, Protocol):
+    """Where parameters come from that may have a scale for each row."""
+
+    def read_codes(self, name: str) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Codes (rows, ...) and float32 (rows): a value is code / scale; None for a tensor of floats."""
+        ...
+
+
 class Weights:
     """All parameters of one model. Reads a tensor when a program first needs it, and keeps only the packed form."""
 
@@ -51,7 +69,10 @@ class Weights:
         """Matmul weight (D, N) or (D, N, taps) as zero padded panels, in the order kernels of ``dtype`` read."""
         key = (parts, dtype)
         if key not in self._panels:
-            if dtype in PACK:
+            codes = self._row_codes(parts) if dtype == "int8" else None
+            if codes is not None:
+                self._panels[key] = pack_row_codes(*codes)
+            elif dtype in PACK:
                 self._panels[key] = PACK[dtype](self._stacked(parts, shape), self._threads)
             else:
                 self._panels[key] = pack_blocks(*self._blocks(parts, dtype), self._threads)
@@ -79,7 +100,9 @@ class Weights:
             rows = rows[: shape[0]]
         else:
             if key not in self._arrays:
-                if dtype in ROUND:
+                if dtype == "int8" and self._row_codes(parts) is not None:
+                    made = np.array(self._stacked(parts, shape), np.float32)
+                elif dtype in ROUND:
                     made = ROUND[dtype](np.array(self._stacked(parts, shape), np.float32))
                 else:
                     made = codes_of(*self._blocks(parts, dtype)).values()
@@ -102,6 +125,17 @@ class Weights:
             assert kind == dtype, f"{part} is {kind}; the graph says {dtype}"
             pieces.append(blocks)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces), dtype
+
+    def _row_codes(self, parts: Parts) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Bytes (D, K), taps before channels, and their scales (D), of a matrix that is stored so; else None."""
+        if not isinstance(self._source, RowCodeSource):
+            return None
+        found = [self._source.read_codes(part) if isinstance(part, str) else None for part in parts]
+        pieces = [pair for pair in found if pair is not None and pair[0].dtype == np.int8]
+        if len(pieces) < len(parts):
+            return None
+        codes, scales = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        return (codes.transpose(0, 2, 1).reshape(len(codes), -1) if codes.ndim == 3 else codes), scales
 
     def _read(self, parts: Parts, shape: tuple[int, ...]) -> NDArray[Any]:
         if len(parts) == 1 and isinstance(parts[0], str):
