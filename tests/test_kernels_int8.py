@@ -131,7 +131,7 @@ def test_scores_differ_from_exact_ones_by_the_same_for_all_positions():
     assert np.ptp(difference, axis=-1).max() < 0.08
 
 
-@pytest.mark.parametrize("n_in, n_out", [(32, 1), (64, 33), (128, 40), (384, 70)])
+@pytest.mark.parametrize("n_in, n_out", [(32, 1), (64, 33), (80, 40), (128, 40), (384, 70)])
 def test_weights_are_packed_as_numpy_rounds_them(n_in, n_out):
     weight = np.random.default_rng(n_in).standard_normal((n_out, n_in)).astype(np.float32)
     weight[0] = 0
@@ -173,7 +173,7 @@ def multiply(x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, 
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 5, 7, 24, 25, 100])
-@pytest.mark.parametrize("n_in, n_out", [(32, 1), (64, 33), (128, 96), (384, 40)])
+@pytest.mark.parametrize("n_in, n_out", [(32, 1), (64, 33), (80, 40), (128, 96), (384, 40)])
 def test_rows_times_weights(n_rows, n_in, n_out):
     rng = np.random.default_rng(n_rows + n_in)
     x = rng.standard_normal((1, n_rows, n_in)).astype(np.float32)
@@ -196,11 +196,13 @@ def test_a_row_is_the_same_whatever_is_beside_it():
         np.testing.assert_array_equal(multiply(x[:, :n], weight)[0], together[:, :n])
 
 
+@pytest.mark.parametrize("n_in", [32, 80])
 @pytest.mark.parametrize("n_frames", [9, 90])
-def test_frames_with_taps_and_epilogue(n_frames):
+def test_frames_with_taps_and_epilogue(n_frames, n_in):
     rng = np.random.default_rng(5)
-    x = rng.standard_normal((2, n_frames, 32)).astype(np.float32)
-    weight, bias = rng.standard_normal((40, 96)).astype(np.float32), rng.standard_normal(40).astype(np.float32)
+    x = rng.standard_normal((2, n_frames, n_in)).astype(np.float32)
+    weight = rng.standard_normal((40, 3 * n_in)).astype(np.float32)
+    bias = rng.standard_normal(40).astype(np.float32)
     n_rows = (n_frames - 3) // 2 + 1
     residual = rng.standard_normal((2, n_rows, 40)).astype(np.float32)
     got, kept = multiply(x, weight, taps=3, stride=2, bias=bias, residual=residual, gelu=True, pad=16)

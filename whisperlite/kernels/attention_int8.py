@@ -170,7 +170,7 @@ def soften_int8(typingctx, scores, codes, states, row):
                 score = simd.load(b, simd.offset(b, scores, 4 * j), kind)
                 below.append(simd.round_saturated(b, simd.fma(b, score, unit, top)))
             pairs = [_codes(b, simd.pack_pair(b, *below[j : j + 2])) for j in (0, 2)]
-            quads = simd.pack_bytes(b, pairs)
+            quads = simd.pack_bytes(b, pairs, False)
             simd.store(b, quads, simd.offset(b, codes, i))
             total = dot_bytes(b, total, quads, ones)
         add_to_sum(b, states, row, b.sitofp(total, kind), of_row(b, states, row, FACTOR, width))

@@ -141,23 +141,24 @@ _PACK_INSTRUCTIONS = {
     (32, 16): "llvm.x86.avx512.packssdw.512",
     (32, 8): "llvm.x86.avx2.packssdw",
     (32, 4): "llvm.x86.sse2.packssdw.128",
-    (16, 32): "llvm.x86.avx512.packuswb.512",
-    (16, 16): "llvm.x86.avx2.packuswb",
-    (16, 8): "llvm.x86.sse2.packuswb.128",
+    (16, 32): "llvm.x86.avx512.pack{}swb.512",
+    (16, 16): "llvm.x86.avx2.pack{}swb",
+    (16, 8): "llvm.x86.sse2.pack{}swb.128",
 }
 
 
-def pack_pair(b: Builder, x: Value, y: Value) -> Value:
-    """Two vectors of int32 or int16 as one of saturated int16 or unsigned bytes.
+def pack_pair(b: Builder, x: Value, y: Value, to_signed: bool = True) -> Value:
+    """Two vectors of int32 or int16 as one of half as many bits, saturated; signed, or unsigned bytes.
 
     Of each 16 bytes of the result the first half is from x, the second from y.
     """
     bits, n = x.type.element.width, x.type.count
     packed = vector(ir.IntType(bits // 2), 2 * n)
     if cpu.is_x86() and (bits * n < 512 or "avx512bw" in cpu.features()):
-        return call(b, _PACK_INSTRUCTIONS[bits, n], packed, [x, y])
-    limits = (-(2**15), 2**15 - 1) if bits == 32 else (0, 255)
-    low, high = (ir.Constant(x.type, [limit] * n) for limit in limits)
+        return call(b, _PACK_INSTRUCTIONS[bits, n].format("s" if to_signed else "u"), packed, [x, y])
+    span = 2 ** (bits // 2)
+    lowest = -span // 2 if to_signed else 0
+    low, high = (ir.Constant(x.type, [limit] * n) for limit in (lowest, lowest + span - 1))
     parts = []
     for part in (x, y):
         part = b.select(b.icmp_signed("<", part, low), low, part)
@@ -167,9 +168,9 @@ def pack_pair(b: Builder, x: Value, y: Value) -> Value:
     return b.shuffle_vector(*parts, ir.Constant(vector(I32, 2 * n), order))
 
 
-def pack_bytes(b: Builder, words: Sequence[Value]) -> Value:
-    """Four vectors, as two of int16 that ``pack_pair`` made, to one of unsigned bytes in the order of the lanes."""
-    codes = pack_pair(b, *words)
+def pack_bytes(b: Builder, words: Sequence[Value], to_signed: bool) -> Value:
+    """Four vectors, as two of int16 that ``pack_pair`` made, to bytes in the order of the lanes, as int32."""
+    codes = pack_pair(b, *words, to_signed)
     n = codes.type.count // 16
     quads = b.bitcast(codes, vector(I32, 4 * n))
     order = [4 * lane + i for i in range(4) for lane in range(n)]
@@ -241,14 +242,16 @@ def loop(
     count: Value,
     carried: Sequence[Value],
     body: Callable[[Builder, Value, list[Value]], Sequence[Value]],
+    first: Value | None = None,
 ) -> list[Value]:
-    """``for i in range(count)`` with values carried from round to round; gives their last values."""
+    """``for i in range(first or 0, count)`` with values carried from round to round; gives their last values."""
+    first = int64(0) if first is None else first
     before = b.block
     head, after = b.append_basic_block("loop"), b.append_basic_block("after")
-    b.cbranch(b.icmp_signed(">", count, int64(0)), head, after)
+    b.cbranch(b.icmp_signed(">", count, first), head, after)
     b.position_at_end(head)
     i = b.phi(I64)
-    i.add_incoming(int64(0), before)
+    i.add_incoming(first, before)
     phis = []
     for value in carried:
         phi = b.phi(value.type)

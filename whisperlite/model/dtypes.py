@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from whisperlite.errors import OptionError
 from whisperlite.quant import QUANTIZED
+from whisperlite.runtime.panels import int8_chunk
 
 COMPUTE_TYPES = ("default", "float32", "bfloat16", "int8")  # what a model can be kept in; ``auto`` chooses
 
@@ -61,7 +62,7 @@ class KeptDtypes:
         """Dtype that a matmul weight is kept in."""
         stored = self.stored[name]
         as_bytes = self.compute_type == "int8" or (self.compute_type == "default" and stored == "int8")
-        if as_bytes and len(shape) > 1 and shape[1] % 32 == 0:
+        if as_bytes and len(shape) > 1 and int8_chunk(shape[1]):
             return "int8"
         if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
             return "bfloat16"

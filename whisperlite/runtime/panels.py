@@ -205,7 +205,7 @@ def unpack_codes(panels: NDArray[Any], bits: int, size: int, zero: int | None) -
 
 def int8_chunk(n_in: int) -> int:
     """Steps of K that share a scale in int8 panels; 0 where K does not allow any."""
-    return next((chunk for chunk in (128, 64, 32) if n_in % chunk == 0), 0)
+    return next((chunk for chunk in (128, 64, 32, 80) if n_in % chunk == 0), 0)
 
 
 def pack_int8(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
