@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_each import cli_each
 
 from whisperlite.checkpoint import open_checkpoint, resolve
 from whisperlite.checkpoint.ggml import read_ggml_header
@@ -40,26 +41,34 @@ def test_quantize(tmp_path):
     assert read_ggml_header(target).kind == "q5_0"
 
 
-@pytest.mark.parametrize(
-    "arguments, code, words",
-    [
-        (("quantize", "nano", "{}/x.bin", "--type", "f16"), 2, "give one of q4_0"),
-        (("quantize", "nano", "{}/x.bin", "--type", "q4_k"), 2, "rows of 128 do not fill"),
-        (("convert", "nano", "{}/x.bin", "--type", "q9"), 2, "q9"),
-        (("convert", "nano", "{}/x", "--format", "onnx"), 2, "format 'onnx' is not written"),
-        (("convert", "nano", "{}/x", "--alignment-heads", "9:9"), 2, "alignment head (9, 9)"),
-        (("convert", "nano", "{}/x", "--alignment-heads", "all"), 2, "as 2:0,3:1"),
-        (("convert", "{}/none.pt", "{}/x.bin"), 1, "does not exist"),
-        (("convert", "nano", "{}/no/such/folder/x.bin"), 1, "cannot be written"),
-        (("info", "{}/none.bin"), 1, "does not exist"),
-    ],
-)
-def test_refusals(tmp_path, arguments, code, words):
-    done = cli(*(text.format(tmp_path) for text in arguments))
+REFUSED = [
+    (("quantize", "nano", "{}/x.bin", "--type", "f16"), 2, "give one of q4_0"),
+    (("quantize", "nano", "{}/x.bin", "--type", "q4_k"), 2, "rows of 128 do not fill"),
+    (("convert", "nano", "{}/x.bin", "--type", "q9"), 2, "q9"),
+    (("convert", "nano", "{}/x", "--format", "onnx"), 2, "format 'onnx' is not written"),
+    (("convert", "nano", "{}/x", "--alignment-heads", "9:9"), 2, "alignment head (9, 9)"),
+    (("convert", "nano", "{}/x", "--alignment-heads", "all"), 2, "as 2:0,3:1"),
+    (("convert", "{}/none.pt", "{}/x.bin"), 1, "none.pt does not exist"),
+    (("convert", "nano", "{}/no/such/folder/x.bin"), 1, "cannot be written"),
+    (("info", "{}/none.bin"), 1, "none.bin does not exist"),
+]
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """What each call says, and the folder it was to write to."""
+    folders = {words: tmp_path_factory.mktemp("refused") for _, _, words in REFUSED}
+    calls = {words: [text.format(folders[words]) for text in arguments] for arguments, _, words in REFUSED}
+    return {words: (done, folders[words]) for words, done in cli_each(calls).items()}
+
+
+@pytest.mark.parametrize(("code", "words"), [case[1:] for case in REFUSED])
+def test_refusals(refused, code, words):
+    done, folder = refused[words]
     assert done.returncode == code, done
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ") and words in line
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 KILLED = """

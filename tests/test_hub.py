@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_each import cli_each
 from hub_server import Hub
 from test_vad_silero import file_bytes, random_tensors
 
@@ -356,9 +357,10 @@ def test_the_list_of_models_and_the_cache(hub, ask, tmp_path):
     ask("tiny")
     row = row_of("tiny")
     assert "MB" in row.split("MB", 1)[1] and "openai/whisper-tiny" in row and "in part" not in row
-    assert cli("--free", "tiny").stdout.startswith("freed ")
-    again = cli("--free", "tiny")
+    calls = {"first": "tiny", "again": "tiny", "built in": "nano", "unknown": "nonesuch"}
+    freed = cli_each({call: ["models", "--free", name] for call, name in calls.items()}, HF_HOME=tmp_path / "home")
+    assert freed["first"].stdout.startswith("freed ")
+    again = freed["again"]
     assert again.returncode == 1 and again.stderr.startswith("error: openai/whisper-tiny is not in the cache")
+    assert freed["built in"].returncode == freed["unknown"].returncode == 2
     assert "is not on this machine" in ask("tiny", local_files_only=True)
-    for wrong in ("nano", "nonesuch"):
-        assert cli("--free", wrong).returncode == 2

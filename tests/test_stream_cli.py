@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from cli_each import cli_each
 
 import whisperlite
 from whisperlite import load_audio
@@ -77,10 +78,14 @@ WRONG = {
 }
 
 
+@pytest.fixture(scope="module")
+def wrong_calls():
+    return cli_each({name: [*COMMAND[3:], *arguments] for name, (arguments, _) in WRONG.items()})
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_calls(name):
-    arguments, message = WRONG[name]
-    done = cli(*arguments, stdin=subprocess.DEVNULL)
+def test_wrong_calls(name, wrong_calls):
+    done, message = wrong_calls[name], WRONG[name][1]
     assert done.returncode == 2 and message in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
 
