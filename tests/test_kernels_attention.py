@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 from kernel_memory import Guarded, float_bits, round_up, rows
 
-from whisperlite.kernels import attention, cpu, packing
+from whisperlite.kernels import attention, attention_cached, cpu, packing
+from whisperlite.kernels.registry import SYNC_WORDS
 
 
 def heads_of(x, n_head):
@@ -101,47 +104,115 @@ def test_cross_scores_of_chosen_heads(given_rows):
     np.testing.assert_allclose(out.array[..., :45], want, atol=5e-6)
 
 
+class CachedCase:
+    """A cache of four rows, three sequences in it whose pasts lie in any of its rows, and what to append."""
+
+    def __init__(self, n_head, head_size, n_cache, past, n_new):
+        rng = np.random.default_rng(n_new)
+        self.n_head, self.head_size, self.n_cache, self.n_new = n_head, head_size, n_cache, n_new
+        self.n_state = n_head * head_size
+        self.n_batch = len(past)
+        shape = (4, n_cache, self.n_state)
+        self.keys = Guarded.of(rng.standard_normal(shape).astype(np.float32))
+        self.values = Guarded.of(rng.standard_normal(shape).astype(np.float32))
+        self.past = Guarded.of(np.array(past, np.int32))
+        self.own = Guarded.of(np.array([3, 0, 1][: len(past)], np.int32))
+        self.table = Guarded.of(rng.integers(0, 4, (len(past), n_cache)).astype(np.int32))
+        self.q, self.new_k, self.new_v = rng.standard_normal((3, len(past), n_new, self.n_state)).astype(np.float32)
+
+    def append(self):
+        for values, cache in ((self.new_k, self.keys), (self.new_v, self.values)):
+            new, before = rows(values), cache.array.copy()
+            attention_cached.cache_append_f32(
+                new=new.address, new_batch=new.array.strides[0], ldn=new.array.strides[1], n_batch=self.n_batch,
+                n_new=self.n_new, past=self.past.address, own_rows=self.own.address, n_state=self.n_state,
+                cache=cache.address, cache_row=cache.array.strides[0], ldc=cache.array.strides[1],
+            )  # fmt: skip
+            cache.check()
+            for b in range(self.n_batch):
+                p = self.past.array[b]
+                before[self.own.array[b], p : p + self.n_new] = values[b]
+            np.testing.assert_array_equal(cache.array, before)
+
+    def attend(self, kernel, scratch_bytes, n_threads=1):
+        """Run the kernel as the last member of a team, which finds all of its work left."""
+        query, out = rows(self.q), Guarded((self.n_batch, self.n_new, round_up(self.n_state, 32)))
+        scratch = Guarded((n_threads, scratch_bytes // 4))
+        arguments = {
+            "q": query.address, "q_batch": query.array.strides[0], "ldq": query.array.strides[1],
+            "n_batch": self.n_batch, "n_new": self.n_new, "past": self.past.address,
+            "own_rows": self.own.address, "cache_rows": self.table.address,
+            "n_cache": self.n_cache, "keys": self.keys.address, "values": self.values.address,
+            "cache_row": self.keys.array.strides[0], "ldc": self.keys.array.strides[1], "n_head": self.n_head,
+            "head_size": self.head_size, "scale_bits": float_bits(self.head_size**-0.5), "out": out.address,
+            "out_batch": out.array.strides[0], "ldo": out.array.strides[1], "scratch": scratch.address,
+            "scratch_bytes": scratch_bytes,
+        }  # fmt: skip
+        words = np.array([arguments[name] for name in kernel.params], np.int64)
+        sync = np.zeros(SYNC_WORDS, np.int64)
+        entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(kernel.address())
+        entry(words.ctypes.data, sync.ctypes.data, n_threads - 1, n_threads)
+        out.check()
+        scratch.check()
+        assert np.isnan(out.array[..., self.n_state :]).all()
+        return out.array[..., : self.n_state]
+
+    def want(self):
+        want = np.empty((self.n_batch, self.n_new, self.n_state))
+        for b in range(self.n_batch):
+            for u in range(self.n_new):
+                seen = np.arange(self.past.array[b] + u + 1)
+                row = np.where(seen < self.past.array[b], self.table.array[b, seen], self.own.array[b])
+                k, v = (heads_of(c.array[row, seen], self.n_head) for c in (self.keys, self.values))
+                scores = heads_of(self.q[b, u][None], self.n_head) @ k.swapaxes(-1, -2) * self.head_size**-0.5
+                want[b, u] = (softmax(scores) @ v).reshape(-1)
+        return want
+
+
 @pytest.mark.parametrize("n_new", [1, 5])
 def test_cached_attention_follows_the_row_table(n_new):
-    rng = np.random.default_rng(0)
-    n_head, head_size, n_cache = 2, 24, 40
-    n_state = n_head * head_size
-    keys = Guarded.of(rng.standard_normal((4, n_cache, n_state)).astype(np.float32))
-    values = Guarded.of(rng.standard_normal((4, n_cache, n_state)).astype(np.float32))
-    past = Guarded.of(np.array([0, 7, 30], np.int32))
-    own = Guarded.of(np.array([3, 0, 1], np.int32))
-    table = Guarded.of(rng.integers(0, 4, (3, n_cache)).astype(np.int32))
-    new_k, new_v = rows(rng.standard_normal((3, n_new, n_state))), rows(rng.standard_normal((3, n_new, n_state)))
-    for new, cache in ((new_k, keys), (new_v, values)):
-        attention.cache_append_f32(
-            new=new.address, new_batch=new.array.strides[0], ldn=new.array.strides[1], n_batch=3, n_new=n_new,
-            past=past.address, own_rows=own.address, n_state=n_state, cache=cache.address,
-            cache_row=cache.array.strides[0], ldc=cache.array.strides[1],
-        )  # fmt: skip
-        cache.check()
-        for b in range(3):
-            p = past.array[b]
-            np.testing.assert_array_equal(cache.array[own.array[b], p : p + n_new], new.array[b, :, :n_state])
-    q = rng.standard_normal((3, n_new, n_state)).astype(np.float32)
-    query, out, scratch = rows(q), Guarded((3, n_new, 64)), Guarded((n_cache,))
-    attention.cached_attention_f32(
-        q=query.address, q_batch=query.array.strides[0], ldq=query.array.strides[1], n_batch=3, n_new=n_new,
-        past=past.address, own_rows=own.address, cache_rows=table.address, n_cache=n_cache, keys=keys.address,
-        values=values.address, cache_row=keys.array.strides[0], ldc=keys.array.strides[1], n_head=n_head,
-        head_size=head_size, scale_bits=float_bits(head_size**-0.5), out=out.address,
-        out_batch=out.array.strides[0], ldo=out.array.strides[1], scratch=scratch.address,
-        scratch_bytes=4 * n_cache,
-    )  # fmt: skip
-    out.check()
-    scratch.check()
-    for b in range(3):
-        for u in range(n_new):
-            seen = np.arange(past.array[b] + u + 1)
-            row = np.where(seen < past.array[b], table.array[b, seen], own.array[b])
-            k, v = heads_of(keys.array[row, seen], n_head), heads_of(values.array[row, seen], n_head)
-            scores = heads_of(q[b, u][None], n_head) @ k.swapaxes(-1, -2) * head_size**-0.5
-            want = (softmax(scores) @ v).reshape(-1)
-            np.testing.assert_allclose(out.array[b, u, :n_state], want, atol=5e-6)
+    case = CachedCase(2, 24, 40, [0, 7, 30], n_new)
+    case.append()
+    out = case.attend(attention_cached.cached_attention_f32, 4 * case.n_cache)
+    np.testing.assert_allclose(out, case.want(), atol=5e-6)
+
+
+@pytest.mark.parametrize("n_head, head_size", [(2, 64), (3, 5), (1, 40)])
+@pytest.mark.parametrize(
+    "n_new, past",
+    [(12, [0]), (13, [0, 7, 30]), (24, [0, 31]), (33, [33, 1, 0]), (50, [0, 14]), (70, [0])],
+)
+@pytest.mark.parametrize("n_threads", [1, 16])
+def test_cached_attention_in_blocks(n_head, head_size, n_new, past, n_threads):
+    case = CachedCase(n_head, head_size, 71, past, n_new)
+    case.append()
+    for b, before in enumerate(past):  # what is neither the shared past nor written yet must not matter
+        case.table.array[b, :before] = 2  # a row that no sequence owns
+        for cache in (case.keys, case.values):
+            cache.array[case.own.array[b], :before] = np.nan
+            cache.array[case.own.array[b], before + n_new :] = np.nan
+    scratch_bytes = attention_cached.cached_blocks_scratch_bytes(case.n_cache, head_size)
+    out = case.attend(attention_cached.cached_attention_blocks_f32, scratch_bytes, n_threads)
+    np.testing.assert_allclose(out, case.want(), atol=5e-6)
+
+
+def test_cached_attention_in_blocks_survives_large_scores():
+    case = CachedCase(1, 32, 64, [0], 40)
+    case.q[...] = 30
+    case.new_k[...] = -30
+    case.new_k[0, 3::7] = 30  # all later rows see the same largest score
+    case.append()
+    scratch_bytes = attention_cached.cached_blocks_scratch_bytes(64, 32)
+    out = case.attend(attention_cached.cached_attention_blocks_f32, scratch_bytes)
+    np.testing.assert_allclose(out, case.want(), atol=5e-6)
+
+
+def test_cached_attention_in_blocks_does_not_depend_on_the_number_of_threads():
+    case = CachedCase(2, 64, 200, [0], 150)
+    case.append()
+    scratch_bytes = attention_cached.cached_blocks_scratch_bytes(200, 64)
+    kernel = attention_cached.cached_attention_blocks_f32
+    np.testing.assert_array_equal(case.attend(kernel, scratch_bytes), case.attend(kernel, scratch_bytes, 3))
 
 
 @pytest.mark.skipif(not cpu.has_float16(), reason="this CPU does not convert float16 in one instruction")

@@ -1,6 +1,6 @@
-"""Attention over packed keys and values, and over the decoder's growing cache.
+"""Attention over packed keys and values.
 
-In: query rows, key and value panels or cache rows. Out: attention rows (heads side by side).
+In: query rows, key and value panels. Out: attention rows (heads side by side).
 Knows nothing of: layers, beams, what is a window.
 
 A block of query rows meets SPAN positions at a time under a running softmax: its scores stay in the first cache and
@@ -10,13 +10,12 @@ no score matrix is ever written to memory.
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
 from whisperlite.kernels.registry import arg, claim, kernel, njit_as
-from whisperlite.kernels.simd import F32, NOTHING, SINGLE, copy_bytes, load_i32, vector
+from whisperlite.kernels.simd import F32, NOTHING, SINGLE, load_i32, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     LOG2_E,
@@ -42,39 +41,6 @@ ONE = np.float32(1.0)
 
 
 @intrinsic
-def row_max(typingctx, x, n):
-    def emit(context, b, signature, args):
-        x, n = args
-
-        def step(b, acc, at, lanes):
-            return simd.fmax(b, simd.load(b, b.add(x, at), vector(F32, lanes)), acc)
-
-        return simd.reduce_row(b, n, -3.0e38, step, simd.fmax)
-
-    return types.float32(types.int64, types.int64), emit
-
-
-@intrinsic
-def row_exp_sum(typingctx, x, n, top, scale):
-    """x = exp((x - top) * scale) in place; gives the sum."""
-
-    def emit(context, b, signature, args):
-        x, n, top, scale = args
-
-        def step(b, acc, at, lanes):
-            place = b.add(x, at)
-            shifted = b.fsub(simd.load(b, place, vector(F32, lanes)), simd.splat(b, top, lanes))
-            value = simd.exp(b, b.fmul(shifted, simd.splat(b, scale, lanes)))
-            simd.store(b, value, place)
-            return b.fadd(acc, value)
-
-        return simd.reduce_row(b, n, 0.0, step, simd.add)
-
-    f = types.float32
-    return f(types.int64, types.int64, f, f), emit
-
-
-@intrinsic
 def row_scale(typingctx, x, n, scale, out):
     """out = x * scale."""
 
@@ -89,20 +55,6 @@ def row_scale(typingctx, x, n, scale, out):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.float32, types.int64), emit
-
-
-@intrinsic
-def row_dot(typingctx, x, y, n):
-    def emit(context, b, signature, args):
-        x, y, n = args
-
-        def step(b, acc, at, lanes):
-            kind = vector(F32, lanes)
-            return simd.fma(b, simd.load(b, b.add(x, at), kind), simd.load(b, b.add(y, at), kind), acc)
-
-        return simd.reduce_row(b, n, 0.0, step, simd.add)
-
-    return types.float32(types.int64, types.int64, types.int64), emit
 
 
 @intrinsic
@@ -121,14 +73,6 @@ def row_add_scaled(typingctx, x, n, scale, out):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.float32, types.int64), emit
-
-
-@intrinsic
-def one_over(typingctx, value):
-    def emit(context, b, signature, args):
-        return b.fdiv(ir.Constant(F32, 1.0), args[0])
-
-    return types.float32(types.float32), emit
 
 
 def share_attention(name, attend_rows, key_bytes, value_bytes):
@@ -326,61 +270,3 @@ def cross_scores_f32(args, sync, thread, n_threads):
 def cross_scores_f16(args, sync, thread, n_threads):
     """The same with keys in float16."""
     _score_f16(args, sync, thread)
-
-
-@kernel("new", "new_batch", "ldn", "n_batch", "n_new", "past", "own_rows", "n_state", "cache", "cache_row", "ldc")
-def cache_append_f32(args, sync, thread, n_threads):
-    """cache[own_rows[b], past[b] + u] = new[b, u]."""
-    new, new_batch, ldn, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    past, own_rows, n_state = arg(args, 5), arg(args, 6), arg(args, 7)
-    cache, cache_row, ldc = arg(args, 8), arg(args, 9), arg(args, 10)
-    while True:
-        batch = claim(sync)
-        if batch >= n_batch:
-            break
-        target = cache + load_i32(own_rows + 4 * batch) * cache_row + load_i32(past + 4 * batch) * ldc
-        for u in range(n_new):
-            copy_bytes(target + u * ldc, new + batch * new_batch + u * ldn, 4 * n_state)
-
-
-@kernel(
-    "q", "q_batch", "ldq", "n_batch", "n_new", "past", "own_rows", "cache_rows", "n_cache", "keys", "values",
-    "cache_row", "ldc", "n_head", "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch",
-    "scratch_bytes",
-)  # fmt: skip
-def cached_attention_f32(args, sync, thread, n_threads):
-    """Causal attention of new positions over the cache.
-
-    Position p before ``past[b]`` is read from cache row ``cache_rows[b, p]`` (beams share their past without
-    copies), later ones from ``own_rows[b]``. ``scratch``: n_cache scores per thread.
-    """
-    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
-    keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
-    n_head, head_size, scale = arg(args, 13), arg(args, 14), simd.load_f32(args + 120)
-    out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
-    scores = arg(args, 19) + thread * arg(args, 20)
-    while True:
-        item = claim(sync)
-        if item >= n_batch * n_new * n_head:
-            break
-        head = item % n_head
-        u = item // n_head % n_new
-        batch = item // (n_head * n_new)
-        before = load_i32(past + 4 * batch)
-        own = load_i32(own_rows + 4 * batch)
-        table = cache_rows + batch * n_cache * 4
-        source = q + batch * q_batch + u * ldq + head * head_size * 4
-        target = out + batch * out_batch + u * ldo + head * head_size * 4
-        n_seen = before + u + 1
-        for p in range(n_seen):
-            row = load_i32(table + 4 * p) if p < before else own
-            place = row * cache_row + p * ldc + head * head_size * 4
-            simd.store_f32(scores + 4 * p, row_dot(source, keys + place, head_size))
-        top = row_max(scores, n_seen)
-        share = one_over(row_exp_sum(scores, n_seen, top, scale))
-        simd.fill_zero(target, 4 * head_size)
-        for p in range(n_seen):
-            row = load_i32(table + 4 * p) if p < before else own
-            place = row * cache_row + p * ldc + head * head_size * 4
-            row_add_scaled(values + place, head_size, simd.load_f32(scores + 4 * p) * share, target)

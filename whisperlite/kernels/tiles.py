@@ -176,6 +176,17 @@ def tile_f16(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
     return _tile(F16_KIND)
 
 
+@intrinsic
+def whole_tile_f32(typingctx, a, lda, panel, n_steps, c, ldc):
+    """C[MAX_ROWS, TILE_COLUMNS] = A[MAX_ROWS] x panel: the largest tile alone, for callers with no other."""
+
+    def emit(context, b, signature, args):
+        _emit_tile(b, F32_KIND, MAX_ROWS, *args, int64(0))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), emit
+
+
 @njit
 def largest_tile(n_rows):
     """The most rows that one tile can take of ``n_rows``."""

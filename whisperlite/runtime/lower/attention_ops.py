@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from whisperlite.graph import NodeId
-from whisperlite.kernels import attention, attention_int8
+from whisperlite.kernels import attention, attention_cached, attention_int8
 from whisperlite.kernels.registry import Kernel
 from whisperlite.runtime.lower.call import (
     PANEL,
@@ -33,6 +33,9 @@ SCORES = {
     "float16": attention.cross_scores_f16,
     "int8": attention_int8.cross_scores_int8,
 }
+
+# New positions from which blocks of query rows are faster; fewer are added up as in a decode step.
+BLOCKED_FROM = 16
 
 
 def lower_pack(kernels: dict[str, Kernel], name: str) -> Lower:
@@ -141,7 +144,7 @@ def lower_cache_append(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> li
         "cache_row": target.strides[0],
         "ldc": target.strides[1],
     }
-    return [Call(node, attention.cache_append_f32, arguments, 0, 8 * int(np.prod(source.shape)))]
+    return [Call(node, attention_cached.cache_append_f32, arguments, 0, 8 * int(np.prod(source.shape)))]
 
 
 def lower_cached_attention(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
@@ -149,7 +152,10 @@ def lower_cached_attention(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
     source, cache, target = low.buffer(q), low.buffer(keys), low.buffer(node)
     n_batch, n_new, n_state = source.shape
     head_size = n_state // attrs["n_head"]
-    scratch = 4 * cache.shape[1]
+    kernel, scratch = attention_cached.cached_attention_f32, 4 * cache.shape[1]
+    if n_new >= BLOCKED_FROM:
+        kernel = attention_cached.cached_attention_blocks_f32
+        scratch = attention_cached.cached_blocks_scratch_bytes(cache.shape[1], head_size)
     arguments: dict[str, int | Ref] = {
         "q": low.pointer(q),
         "q_batch": source.strides[0],
@@ -173,4 +179,5 @@ def lower_cached_attention(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
         "scratch": Ref((SCRATCH, ""), 0),
         "scratch_bytes": scratch,
     }
-    return [Call(node, attention.cached_attention_f32, arguments, 0, 0, scratch)]
+    n_flops = 2 * n_batch * n_new * (n_new + 1) * n_state  # of the new positions; the past is not known
+    return [Call(node, kernel, arguments, n_flops, 0, scratch)]

@@ -1,0 +1,260 @@
+"""The decoder's cache of keys and values: appending to it, and causal attention over it.
+
+In: query rows, new keys and values, cache rows and the table of who owns which position. Out: attention rows (heads
+side by side), cache rows written. Knows nothing of: layers, beams, what is a prompt.
+
+A few new positions are taken one query row at a time, as a decode step reads each key once. Of many new positions,
+MAX_ROWS query rows of a head meet panels packed from the cache, in the matmul's register tiles.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from whisperlite.kernels import simd
+from whisperlite.kernels.attention import row_add_scaled, row_scale
+from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, load_i32, vector
+from whisperlite.kernels.softmax import LOWEST
+from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES, SUBPANELS, SUM_BYTES, whole_tile_f32
+
+APPENDED_ROWS = 16  # of a work item
+LINE_BYTES = 64
+
+
+@intrinsic
+def row_max(typingctx, x, n):
+    def emit(context, b, signature, args):
+        x, n = args
+
+        def step(b, acc, at, lanes):
+            return simd.fmax(b, simd.load(b, b.add(x, at), vector(F32, lanes)), acc)
+
+        return simd.reduce_row(b, n, -3.0e38, step, simd.fmax)
+
+    return types.float32(types.int64, types.int64), emit
+
+
+@intrinsic
+def row_exp_sum(typingctx, x, n, top, scale):
+    """x = exp((x - top) * scale) in place; gives the sum."""
+
+    def emit(context, b, signature, args):
+        x, n, top, scale = args
+
+        def step(b, acc, at, lanes):
+            place = b.add(x, at)
+            shifted = b.fsub(simd.load(b, place, vector(F32, lanes)), simd.splat(b, top, lanes))
+            value = simd.exp(b, b.fmul(shifted, simd.splat(b, scale, lanes)))
+            simd.store(b, value, place)
+            return b.fadd(acc, value)
+
+        return simd.reduce_row(b, n, 0.0, step, simd.add)
+
+    f = types.float32
+    return f(types.int64, types.int64, f, f), emit
+
+
+@intrinsic
+def row_dot(typingctx, x, y, n):
+    def emit(context, b, signature, args):
+        x, y, n = args
+
+        def step(b, acc, at, lanes):
+            kind = vector(F32, lanes)
+            return simd.fma(b, simd.load(b, b.add(x, at), kind), simd.load(b, b.add(y, at), kind), acc)
+
+        return simd.reduce_row(b, n, 0.0, step, simd.add)
+
+    return types.float32(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def one_over(typingctx, value):
+    def emit(context, b, signature, args):
+        return b.fdiv(ir.Constant(F32, 1.0), args[0])
+
+    return types.float32(types.float32), emit
+
+
+@kernel("new", "new_batch", "ldn", "n_batch", "n_new", "past", "own_rows", "n_state", "cache", "cache_row", "ldc")
+def cache_append_f32(args, sync, thread, n_threads):
+    """cache[own_rows[b], past[b] + u] = new[b, u]."""
+    new, new_batch, ldn, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    past, own_rows, n_state = arg(args, 5), arg(args, 6), arg(args, 7)
+    cache, cache_row, ldc = arg(args, 8), arg(args, 9), arg(args, 10)
+    n_parts = (n_new + APPENDED_ROWS - 1) // APPENDED_ROWS
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_parts:
+            break
+        batch, start = item // n_parts, item % n_parts * APPENDED_ROWS
+        target = cache + load_i32(own_rows + 4 * batch) * cache_row + load_i32(past + 4 * batch) * ldc
+        for u in range(start, min(n_new, start + APPENDED_ROWS)):
+            copy_bytes(target + u * ldc, new + batch * new_batch + u * ldn, 4 * n_state)
+
+
+CACHED_PARAMS = (
+    "q", "q_batch", "ldq", "n_batch", "n_new", "past", "own_rows", "cache_rows", "n_cache", "keys", "values",
+    "cache_row", "ldc", "n_head", "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch",
+    "scratch_bytes",
+)  # fmt: skip
+
+
+@njit
+def place_of(position, before, table, own, cache_row, ldc):
+    """Bytes from the cache's start to a position of a sequence: of the shared past, or of its own row."""
+    row = load_i32(table + 4 * position) if position < before else own
+    return row * cache_row + position * ldc
+
+
+@kernel(*CACHED_PARAMS)
+def cached_attention_f32(args, sync, thread, n_threads):
+    """Causal attention of new positions over the cache.
+
+    Position p before ``past[b]`` is read from cache row ``cache_rows[b, p]`` (beams share their past without
+    copies), later ones from ``own_rows[b]``. ``scratch``: n_cache scores per thread.
+    """
+    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
+    n_head, head_size, scale = arg(args, 13), arg(args, 14), simd.load_f32(args + 120)
+    out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
+    scores = arg(args, 19) + thread * arg(args, 20)
+    while True:
+        item = claim(sync)
+        if item >= n_batch * n_new * n_head:
+            break
+        head = item % n_head
+        u = item // n_head % n_new
+        batch = item // (n_head * n_new)
+        before = load_i32(past + 4 * batch)
+        own = load_i32(own_rows + 4 * batch)
+        table = cache_rows + batch * n_cache * 4
+        source = q + batch * q_batch + u * ldq + head * head_size * 4
+        target = out + batch * out_batch + u * ldo + head * head_size * 4
+        n_seen = before + u + 1
+        for p in range(n_seen):
+            place = place_of(p, before, table, own, cache_row, ldc) + head * head_size * 4
+            simd.store_f32(scores + 4 * p, row_dot(source, keys + place, head_size))
+        top = row_max(scores, n_seen)
+        share = one_over(row_exp_sum(scores, n_seen, top, scale))
+        fill_zero(target, 4 * head_size)
+        for p in range(n_seen):
+            place = place_of(p, before, table, own, cache_row, ldc) + head * head_size * 4
+            row_add_scaled(values + place, head_size, simd.load_f32(scores + 4 * p) * share, target)
+
+
+@njit
+def padded_row_bytes(n_cache):
+    """Bytes from row to row of scores: whole panels, and not a power of two."""
+    return (n_cache + PANEL - 1) // PANEL * PANEL_BYTES + LINE_BYTES
+
+
+@njit
+def pack_sequence(
+    keys, values, before, table, own, cache_row, ldc, n_seen, n_cache, head_size, key_panels, value_panels
+):  # fmt: skip
+    """The first ``n_seen`` positions of one head of a sequence as panels.
+
+    Keys to [ceil(n_seen/32)][K][32], values to [ceil(K/32)][n_cache][32].
+    """
+    for position in range(n_seen):
+        place = place_of(position, before, table, own, cache_row, ldc)
+        panel = key_panels + position // PANEL * PANEL_BYTES * head_size
+        if position % PANEL == 0 and n_seen - position < PANEL:
+            fill_zero(panel, PANEL_BYTES * head_size)
+        for k in range(head_size):
+            value = simd.load_f32(keys + place + 4 * k)
+            simd.store_f32(panel + k * PANEL_BYTES + position % PANEL * 4, value)
+        for column in range(0, head_size, PANEL):
+            width = min(PANEL, head_size - column)
+            target = value_panels + (column // PANEL * n_cache + position) * PANEL_BYTES
+            if width < PANEL:
+                fill_zero(target, PANEL_BYTES)
+            copy_bytes(target, values + place + 4 * column, 4 * width)
+
+
+@njit
+def times_panel(a, lda, panel, n_steps, c, ldc):
+    """C[MAX_ROWS, 32] = A[MAX_ROWS] x panel of ``n_steps`` rows."""
+    for s in range(SUBPANELS):
+        at = s * SUM_BYTES
+        whole_tile_f32(a, lda, panel + at, n_steps, c + at, ldc)
+
+
+@njit
+def attend_block(
+    q, ldq, n_first, n_seen_before, key_panels, value_panels, n_cache, head_size, scale, scratch, target, ldt
+):  # fmt: skip
+    """Causal attention of MAX_ROWS query rows of one head, of which the first sees ``n_seen_before`` positions.
+
+    Rows from ``n_first`` on are written.
+    """
+    lds, n_panels = padded_row_bytes(n_cache), (head_size + PANEL - 1) // PANEL
+    ldm = n_panels * PANEL_BYTES
+    shares = scratch
+    mixed = shares + LINE_BYTES
+    scores = mixed + MAX_ROWS * ldm
+    n_seen = n_seen_before + MAX_ROWS - 1
+    n_filled = (n_seen + PANEL - 1) // PANEL * PANEL
+    for first in range(0, n_filled, PANEL):
+        times_panel(q, ldq, key_panels + 4 * head_size * first, head_size, scores + 4 * first, lds)
+    for row in range(MAX_ROWS):
+        line, seen = scores + row * lds, n_seen_before + row
+        for position in range(seen, n_filled):
+            simd.store_f32(line + 4 * position, LOWEST)
+        top = row_max(line, n_filled)
+        simd.store_f32(shares + 4 * row, one_over(row_exp_sum(line, n_filled, top, scale)))
+        fill_zero(line + 4 * seen, 4 * (n_seen - seen))
+    for p in range(n_panels):
+        times_panel(scores, lds, value_panels + p * n_cache * PANEL_BYTES, n_seen, mixed + p * PANEL_BYTES, ldm)
+    for row in range(n_first, MAX_ROWS):
+        row_scale(mixed + row * ldm, head_size, simd.load_f32(shares + 4 * row), target + row * ldt)
+
+
+def cached_blocks_scratch_bytes(n_cache: int, head_size: int) -> int:
+    """Scratch that each thread needs for ``cached_attention_blocks_f32``."""
+    n_positions, n_columns = -(-n_cache // PANEL) * PANEL, -(-head_size // PANEL) * PANEL
+    panels = 4 * (n_positions * head_size + n_cache * n_columns)
+    return panels + LINE_BYTES + MAX_ROWS * (4 * n_columns + 4 * n_positions + LINE_BYTES)
+
+
+@kernel(*CACHED_PARAMS)
+def cached_attention_blocks_f32(args, sync, thread, n_threads):
+    """``cached_attention_f32`` for at least MAX_ROWS new positions; ``scratch``: panels and scores of one head."""
+    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
+    n_head, head_size, scale = arg(args, 13), arg(args, 14), simd.load_f32(args + 120)
+    out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
+    key_panels = arg(args, 19) + thread * arg(args, 20)
+    value_panels = key_panels + (n_cache + PANEL - 1) // PANEL * PANEL * 4 * head_size
+    scratch = value_panels + (head_size + PANEL - 1) // PANEL * n_cache * PANEL_BYTES
+    # Heads are shared out; where they are few, parts of a head too, those that see the most first.
+    n_owners, n_blocks = n_batch * n_head, (n_new + MAX_ROWS - 1) // MAX_ROWS
+    n_parts = max(1, min((4 * n_threads + n_owners - 1) // n_owners, n_blocks // 2))
+    part_rows = (n_blocks + n_parts - 1) // n_parts * MAX_ROWS
+    n_parts = (n_new + part_rows - 1) // part_rows
+    while True:
+        item = claim(sync)
+        if item >= n_owners * n_parts:
+            break
+        owner, part = item % n_owners, n_parts - 1 - item // n_owners
+        batch, head_bytes = owner // n_head, owner % n_head * head_size * 4
+        before = load_i32(past + 4 * batch)
+        start, stop = part * part_rows, min(n_new, (part + 1) * part_rows)
+        pack_sequence(
+            keys + head_bytes, values + head_bytes, before, cache_rows + batch * n_cache * 4,
+            load_i32(own_rows + 4 * batch), cache_row, ldc, before + stop, n_cache, head_size, key_panels,
+            value_panels,
+        )  # fmt: skip
+        for u in range(start, stop, MAX_ROWS):
+            first = min(u, n_new - MAX_ROWS)  # the last block takes rows of the one before along
+            attend_block(
+                q + batch * q_batch + first * ldq + head_bytes, ldq, u - first, before + first + 1, key_panels,
+                value_panels, n_cache, head_size, scale, scratch,
+                out + batch * out_batch + first * ldo + head_bytes, ldo,
+            )  # fmt: skip
