@@ -8,7 +8,7 @@ A panel has 32 columns; for each chunk of K (128 steps, or 64, 32 or 80 where K 
     codes   [chunk/4][32][4] unsigned bytes, zero 128
 
 Rows of A are rounded chunk by chunk as well. Many rows get signed bytes; few rows, whose cost is the weights' bytes
-alone, get two bytes each, so that a decode step rounds nothing but weights.
+alone, get two bytes each, so that a decode step rounds nothing but weights; and so do the rows of a small matrix.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ FINE_ROWS = {16: (5, 4, 3, 2, 1), 8: (2, 1), 4: (2, 1)}[cpu.vector_width()]
 ITEM_ROWS = 48  # of one work item: with a panel's chunk their codes stay in L1, where a model is small
 HEAD_BYTES = 16  # of a chunk of a row: scale, start of its sums, start of the sums of its low bytes
 FINE_UNITS = 127 * 256
+FINE_WEIGHTS = (
+    1 << 16
+)  # matrices up to this size cost little beside the rest, and there are few sums to average over
 
 
 def _c_places(b, n_rows, c, ldc):
@@ -253,16 +256,21 @@ def multiply_panel(
                 row += taken
 
 
-def int8_scratch_bytes(n_in: int, taps: int, stride: int, chunk: int) -> int:
+def rounds_to_two_bytes(n_rows: int, n_weights: int) -> bool:
+    """Whether rows of activations get two bytes: a few, or many on a small matrix."""
+    return n_rows <= SKINNY_ROWS or n_weights <= FINE_WEIGHTS
+
+
+def int8_scratch_bytes(n_rows: int, n_in: int, taps: int, stride: int, chunk: int, is_fine: bool) -> int:
     """Scratch of one thread: codes of the frames of a work item, and their heads."""
-    frames = (ITEM_ROWS - 1) * stride + taps
-    few = min(frames, (SKINNY_ROWS - 1) * stride + taps)
-    return max(frames * (n_in + 64), few * 2 * (n_in + 64)) + frames * (n_in // chunk) * HEAD_BYTES
+    frames = ((n_rows if n_rows <= SKINNY_ROWS else ITEM_ROWS) - 1) * stride + taps
+    return frames * ((n_in + 64) * (2 if is_fine else 1) + n_in // chunk * HEAD_BYTES)
 
 
 INT8_MATMUL_PARAMS = (
     "a", "a_batch", "ldf", "n_batch", "n_rows", "taps", "stride", "n_in", "chunk", "panels", "n_panels", "c",
     "c_batch", "ldc", "bias", "residual", "residual_batch", "ldr", "activation", "scratch", "scratch_bytes",
+    "is_fine",
 )  # fmt: skip
 
 
@@ -271,15 +279,14 @@ def matmul_int8(args, sync, thread, n_threads):
     """int8 panels ``[N/32][taps * K/chunk]``.
 
     ``n_batch`` groups of ``n_rows`` rows; row t of a group is the ``taps`` frames from ``t * stride`` on, which lie
-    ``ldf`` bytes apart.
+    ``ldf`` bytes apart. ``is_fine``: rows of A are rounded to two bytes. ``scratch``: int8_scratch_bytes each.
     """
     a, a_batch, ldf, n_batch, n_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     taps, stride, n_in, chunk, panels = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
     n_panels, c, c_batch, ldc, bias = arg(args, 10), arg(args, 11), arg(args, 12), arg(args, 13), arg(args, 14)
     residual, residual_batch, ldr, activation = arg(args, 15), arg(args, 16), arg(args, 17), arg(args, 18)
-    codes = arg(args, 19) + thread * arg(args, 20)
-    is_fine = n_rows <= SKINNY_ROWS
-    if is_fine:
+    codes, is_fine = arg(args, 19) + thread * arg(args, 20), arg(args, 21)
+    if n_rows <= SKINNY_ROWS:
         rows_per_item, panels_per_item = n_rows, max(1, n_panels // (8 * n_threads))
     else:
         share = n_batch * n_rows // (4 * n_threads) // MAX_ROWS * MAX_ROWS

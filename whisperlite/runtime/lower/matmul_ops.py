@@ -117,8 +117,9 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     scratch = 0
     if dtype == "int8":
         kernel, chunk, item_bytes = matmul_int8.matmul_int8, int8_chunk(n_in), 1.0
-        scratch = matmul_int8.int8_scratch_bytes(n_in, taps, stride, chunk)
-        arguments |= {"ldf": lda, "stride": stride, "chunk": chunk}
+        is_fine = matmul_int8.rounds_to_two_bytes(n_rows, taps * n_in * n_out)
+        scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
+        arguments |= {"ldf": lda, "stride": stride, "chunk": chunk, "is_fine": int(is_fine)}
         arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
     else:
         kernel, item_bytes = kernel_for(MATMUL, low, node, weight), WEIGHT_BYTES[dtype]
