@@ -23,25 +23,23 @@ from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.attention import (
     ATTENTION_PARAMS,
     SCORES_PARAMS,
-    row_add_scaled,
     row_scale,
     share_attention,
     share_scores,
 )
 from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
-    FLOAT_ZERO_BITS,
+    HEAD_BYTES,
     UNROLL,
-    ZERO,
     byte_products,
-    code_factor,
     dot_bytes,
-    largest_magnitude,
-    round_row,
-    to_i64,
+    round_chunk,
+    round_chunk_unsigned,
 )
+from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I32, NOTHING, SINGLE, copy_bytes, fill_zero, int64, vector
+from whisperlite.kernels.rows import row_add
+from whisperlite.kernels.simd import F32, I32, NOTHING, SINGLE, fill_zero, int64, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     FACTOR,
@@ -50,6 +48,7 @@ from whisperlite.kernels.softmax import (
     SPAN,
     START,
     STATE_BYTES,
+    SUMS,
     TOP,
     UNIT,
     add_to_sum,
@@ -78,8 +77,6 @@ SMALLEST_UNIT = np.float32(1.0e-15)
 FRACTION_BITS = 10
 SHIFTED = 6 << FRACTION_BITS
 CODE_SCALE = 255 * 2**7
-ONE = np.float32(1.0)
-ONE_127TH = np.float32(1.0 / 127.0)
 
 
 def _score_tile(b, kind, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
@@ -182,12 +179,13 @@ def soften_int8(typingctx, scores, codes, states, row):
 @njit
 def quantize_queries(source, lds, n_rows, head_size, scale, codes, states):
     """Rows of a head to signed bytes; of each the unit of its scores, and what its sums begin with."""
+    head = states + SUMS  # not needed yet
     for row in range(n_rows):
-        top = largest_magnitude(source + row * lds, head_size)
-        total = round_row(source + row * lds, head_size, code_factor(top), 0, codes + row * head_size)
+        round_chunk(source + row * lds, head_size, codes + row * head_size, NOTHING, head)
         # Not zero: a position that is not there must stay below all others.
-        simd.store_f32(states + UNIT + 4 * row, max(top * scale * ONE_127TH, SMALLEST_UNIT))
-        simd.store_i32(states + START + 4 * row, FLOAT_ZERO_BITS - ZERO * to_i64(total))
+        simd.store_f32(states + UNIT + 4 * row, max(simd.load_f32(head) * scale, SMALLEST_UNIT))
+        simd.store_i32(states + START + 4 * row, simd.load_i32(head + 4))
+    fill_zero(head, HEAD_BYTES)
 
 
 @njit
@@ -292,19 +290,56 @@ def cross_scores_int8(args, sync, thread, n_threads):
     _score(args, sync, thread)
 
 
-KEY_GROUP = 12  # panels of a work item
+KEY_GROUP = 24  # panels of a work item; each computes the mean key
+
+
+@intrinsic
+def mean_of_rows(typingctx, source, lds, n_rows, mean):
+    """Minus the mean of rows of 32 columns."""
+
+    def emit(context, b, signature, args):
+        source, lds, n_rows, mean = args
+        width = cpu.vector_width()
+        kind, n_vectors = vector(F32, width), PANEL // width
+
+        def add(b, t, totals):
+            row = b.add(source, b.mul(lds, t))
+            loaded = [simd.load(b, simd.offset(b, row, 4 * width * v), kind) for v in range(n_vectors)]
+            return [b.fadd(total, x) for total, x in zip(totals, loaded, strict=True)]
+
+        totals = simd.loop(b, n_rows, [simd.const(0.0, width)] * n_vectors, add)
+        factor = simd.splat(b, b.fdiv(ir.Constant(F32, -1.0), b.sitofp(n_rows, F32)), width)
+        for v, total in enumerate(totals):
+            simd.store(b, b.fmul(total, factor), simd.offset(b, mean, 4 * width * v))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), emit
+
+
+@njit
+def quantize_keys(source, lds, n_rows, mean, head_size, scratch, panel):
+    """Up to 32 keys less ``mean``, whose sign is changed, to a panel.
+
+    ``scratch``: a row, its head and the codes of 32 rows.
+    """
+    head, codes = scratch + 4 * head_size, scratch + 4 * head_size + HEAD_BYTES
+    fill_zero(panel, PANEL_BYTES)
+    for row in range(n_rows):
+        row_add(source + row * lds, mean, head_size, scratch)
+        round_chunk_unsigned(scratch, head_size, codes + row * head_size, NOTHING, head)
+        simd.store_f32(panel + 4 * row, simd.load_f32(head))
+    pack_panel(codes, head_size, n_rows, head_size // 4, panel + PANEL_BYTES)
 
 
 @kernel("k", "k_batch", "ldk", "n_batch", "n_ctx", "n_head", "head_size", "panels", "scratch", "scratch_bytes")
 def pack_keys_int8(args, sync, thread, n_threads):
     """Keys (A, T, H*K) less their mean over T to panels [A][H][ceil(T/32)] of scales and codes.
 
-    ``scratch``: two rows of a head and its codes a thread.
+    ``scratch``: two rows of a head, 16 bytes, and the codes of 32 rows a thread.
     """
     k, k_batch, ldk, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
     mean = arg(args, 8) + thread * arg(args, 9)
-    centred, codes = mean + 4 * head_size, mean + 8 * head_size
     n_panels = (n_ctx + PANEL - 1) // PANEL
     n_groups = (n_panels + KEY_GROUP - 1) // KEY_GROUP
     while True:
@@ -313,26 +348,14 @@ def pack_keys_int8(args, sync, thread, n_threads):
             break
         group, owner = item % n_groups, item // n_groups
         source = k + owner // n_head * k_batch + owner % n_head * head_size * 4
-        fill_zero(mean, 4 * head_size)
-        for t in range(n_ctx):
-            row_add_scaled(source + t * ldk, head_size, ONE, mean)
-        row_scale(mean, head_size, -ONE / simd.to_f32(n_ctx), mean)
+        for column in range(0, head_size, PANEL):
+            mean_of_rows(source + 4 * column, ldk, n_ctx, mean + 4 * column)
         for p in range(group * KEY_GROUP, min(n_panels, (group + 1) * KEY_GROUP)):
-            panel = panels + (owner * n_panels + p) * key_panel_bytes(head_size)
-            fill_zero(panel, PANEL_BYTES)
-            for column in range(PANEL):
-                t = p * PANEL + column
-                if t < n_ctx:
-                    copy_bytes(centred, source + t * ldk, 4 * head_size)
-                    row_add_scaled(mean, head_size, ONE, centred)
-                    top = largest_magnitude(centred, head_size)
-                    round_row(centred, head_size, code_factor(top), ZERO, codes)
-                    simd.store_f32(panel + 4 * column, top * ONE_127TH)
-                else:
-                    fill_zero(codes, head_size)
-                for quad in range(head_size // 4):
-                    place = panel + PANEL_BYTES + quad * PANEL_BYTES + 4 * column
-                    simd.store_i32(place, simd.load_i32(codes + 4 * quad))
+            first = p * PANEL
+            quantize_keys(
+                source + first * ldk, ldk, min(PANEL, n_ctx - first), mean, head_size, mean + 4 * head_size,
+                panels + (owner * n_panels + p) * key_panel_bytes(head_size),
+            )  # fmt: skip
 
 
 @intrinsic

@@ -13,19 +13,19 @@ alone, get two bytes each, so that a decode step rounds nothing but weights; and
 
 from __future__ import annotations
 
-from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.int8 import (  # fmt: skip
+from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
-    FLOAT_ZERO_BITS,
+    HEAD_BYTES,
     ZERO,
     byte_products,
     code_factor,
-    dot_bytes,
     largest_magnitude,
+    round_chunk,
+    round_chunk_fine,
     round_row,
 )
 from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
@@ -46,11 +46,8 @@ from whisperlite.kernels.tiles import (
 
 FINE_ROWS = {16: (5, 4, 3, 2, 1), 8: (2, 1), 4: (2, 1)}[cpu.vector_width()]
 ITEM_ROWS = 48  # of one work item: with a panel's chunk their codes stay in L1, where a model is small
-HEAD_BYTES = 16  # of a chunk of a row: scale, start of its sums, start of the sums of its low bytes
-FINE_UNITS = 127 * 256
-FINE_WEIGHTS = (
-    1 << 16
-)  # matrices up to this size cost little beside the rest, and there are few sums to average over
+# Matrices up to this size cost little beside the rest, and have few sums to average over.
+FINE_WEIGHTS = 1 << 16
 
 
 def _c_places(b, n_rows, c, ldc):
@@ -118,86 +115,6 @@ def int8_tile(typingctx, n_rows, a, lda, heads, ldh, panel, column, n_quads, c, 
 @intrinsic
 def fine_tile(typingctx, n_rows, a, lda, low, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
     return tile_switch(_fine_tile, None, FINE_ROWS, 12)
-
-
-def _round_chunk(is_fine):
-    """One chunk of a row, a multiple of 16: codes, and its head."""
-    width = cpu.vector_width()
-    kind, words = vector(F32, width), vector(I32, width)
-    units = FINE_UNITS if is_fine else 127
-
-    def emit(context, b, signature, args):
-        x, size, codes, low, head = args
-
-        def values(i):
-            """Four vectors from the i-th group of four on."""
-            first = b.add(x, b.mul(i, int64(16 * width)))
-            return [simd.load(b, simd.offset(b, first, 4 * width * j), kind) for j in range(4)]
-
-        def value(i):
-            return simd.load(b, b.add(x, b.mul(i, int64(4 * width))), kind)
-
-        def highest(b, i, tops):
-            return [simd.fmax(b, simd.fabs(b, value(i)), tops[0])]
-
-        def highest_of_four(b, i, tops):
-            return [simd.fmax(b, simd.fabs(b, x), top) for x, top in zip(values(i), tops, strict=True)]
-
-        def rounded(x):
-            return simd.round_saturated(b, b.fmul(x, inverse))
-
-        def put(b, i, sums):
-            q, at = rounded(value(i)), b.mul(i, int64(width))
-            if not is_fine:
-                simd.store(b, b.trunc(q, vector(I8, width)), b.add(codes, at), 1)
-                return [b.add(sums[0], q)]
-            high = b.ashr(b.add(q, simd.const_int(128, width)), simd.const_int(8, width))
-            rest = b.sub(q, b.shl(high, simd.const_int(8, width)))
-            simd.store(b, b.trunc(high, vector(I8, width)), b.add(codes, at), 1)
-            simd.store(b, b.trunc(rest, vector(I8, width)), b.add(low, at), 1)
-            return [b.add(sums[0], high), b.add(sums[1], rest)]
-
-        def put_four(b, i, sums):
-            q = [rounded(x) for x in values(i)]
-            quads = simd.pack_bytes(b, [simd.pack_pair(b, *q[:2]), simd.pack_pair(b, *q[2:])], True)
-            simd.store(b, quads, b.add(codes, b.mul(i, int64(4 * width))), 1)
-            return [dot_bytes(b, sums[0], simd.const_int(0x01010101, width), quads)]
-
-        n_vectors = b.sdiv(size, int64(width))
-        n_fours = b.sdiv(n_vectors, int64(4))
-        begun = b.mul(n_fours, int64(4))
-        tops = simd.loop(b, n_fours, [simd.const(0.0, width)] * 4, highest_of_four)
-        tops = [simd.fmax(b, simd.fmax(b, tops[0], tops[1]), simd.fmax(b, tops[2], tops[3]))]
-        (top,) = simd.loop(b, n_vectors, tops, highest, begun)
-        top = simd.reduce_lanes(b, top, simd.fmax)
-        positive = b.fcmp_ordered(">", top, ir.Constant(F32, 0.0))
-        inverse = b.select(positive, b.fdiv(ir.Constant(F32, float(units)), top), ir.Constant(F32, 0.0))
-        inverse = simd.splat(b, inverse, width)
-        sums = [ir.Constant(words, None)] * (2 if is_fine else 1)
-        if is_fine:
-            begun = int64(0)
-        else:
-            sums = simd.loop(b, n_fours, sums, put_four)
-        sums = simd.loop(b, n_vectors, sums, put, begun)
-        simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / units)), head)
-        first = 0 if is_fine else FLOAT_ZERO_BITS
-        for i, total in enumerate(sums):
-            total = simd.reduce_lanes(b, total, lambda b, x, y: b.add(x, y))
-            start = b.sub(ir.Constant(I32, first), b.mul(total, ir.Constant(I32, ZERO)))
-            simd.store(b, start, simd.offset(b, head, 4 + 4 * i))
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 5), emit
-
-
-@intrinsic
-def round_chunk(typingctx, x, size, codes, low, head):
-    return _round_chunk(False)
-
-
-@intrinsic
-def round_chunk_fine(typingctx, x, size, codes, low, head):
-    return _round_chunk(True)
 
 
 @njit
