@@ -136,7 +136,8 @@ def _ours(case: Case, threads: int) -> Call | None:
     if case.op == "linear":
         x = graph.input("x", Fact("float32", operands[0].shape))
         arrays = {"w": operands[1]}
-        y = graph.add("linear", [x, graph.weight("w", Fact(case.dtype, operands[1].shape))], has_bias=False)
+        w = graph.weight("w", Fact(case.dtype, operands[1].shape))
+        y = graph.add("linear", [x, w], has_bias=False, may_round=case.dtype == "bfloat16")
         inputs = {"x": operands[0]}
     elif case.op == "attention":
         nodes = [graph.input(name, Fact("float32", operands[0].shape)) for name in "qkv"]

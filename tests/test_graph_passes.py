@@ -17,6 +17,7 @@ from whisperlite.graph import passes as room
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {name: getattr(room, name) for name in room.__all__}
 PASSES["store_weights"] = lambda graph: room.store_weights(graph, lambda name, shape: "float16")
+PASSES["allow_rounding"] = lambda graph: room.allow_rounding(graph, FLOAT32)
 PASSES["merge_linears by pairs"] = lambda graph: room.merge_linears(graph, max_columns=24)
 RTOL = 1e-9
 

@@ -238,6 +238,7 @@ def test_float16_storage_changes_no_bit(mel):
 
 
 def test_bfloat16_is_close_and_backends_agree(model, mel, monkeypatch):
+    monkeypatch.setenv("WHISPERLITE_BF16", "widen")
     rounded = Whisper(RandomCheckpoint(ODD), compute_type="bfloat16")
     reference = Whisper(RandomCheckpoint(ODD), compute_type="bfloat16", backend="numpy")
     logits = logits_of(rounded, mel)

@@ -65,7 +65,17 @@ def _backend(text: str) -> str:
     return text
 
 
+def _bf16(text: str) -> str:
+    if text not in ("auto", "dot", "widen"):
+        raise ValueError("give auto, dot or widen")
+    return text
+
+
 BACKEND = Knob("WHISPERLITE_BACKEND", _backend, "numba", "kernels to run: numba, or numpy (slow, readable)")
+BF16 = Knob(
+    "WHISPERLITE_BF16", _bf16, "auto",
+    "many rows by bf16 weights: dot (rounds the rows too), widen (float32); auto: the faster, measured once",
+)  # fmt: skip
 CACHE_DIR = Knob("WHISPERLITE_CACHE_DIR", str, "", "folder for compiled kernels; default: the user's cache folder")
 CHECK = Knob("WHISPERLITE_CHECK", _flag, False, "run every node on both backends, stop where they differ")
 DEBUG = Knob("WHISPERLITE_DEBUG", _count, 0, "1: what is compiled and planned; 2: every node as it runs")
@@ -74,4 +84,4 @@ VAD_MODEL = Knob(
     "WHISPERLITE_VAD_MODEL", str, "", "voice detector: energy, silero, or Silero's ggml file; default: energy"
 )
 
-ALL: tuple[Knob, ...] = (BACKEND, CACHE_DIR, CHECK, DEBUG, THREADS, VAD_MODEL)
+ALL: tuple[Knob, ...] = (BACKEND, BF16, CACHE_DIR, CHECK, DEBUG, THREADS, VAD_MODEL)

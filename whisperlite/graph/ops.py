@@ -279,6 +279,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
                 "pad": Attr("int", 0, minimum=0),
                 "has_bias": Attr("bool", False),
                 "has_residual": Attr("bool", False),
+                "may_round": Attr("bool", False),
             },
             result=lambda attrs: "B frames D" if is_framed(attrs) else ".. D",
             derived={"taps": _from_attr("taps"), "frames": _linear_frames},

@@ -59,6 +59,12 @@ def has_float16() -> bool:
     return "f16c" in features() or "avx512f" in features() or platform.machine().lower() in ("aarch64", "arm64")
 
 
+@cache
+def has_bf16_dot() -> bool:
+    """Whether one instruction sums two products of bf16 in each of 16 lanes."""
+    return vector_width() == 16 and "avx512bf16" in features()
+
+
 def summary() -> str:
     """One line for reports: machine, LLVM's CPU name and the features that decide speed."""
     telling = ("avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "avxvnni", "amx-bf16", "amx-int8", "neon")

@@ -103,8 +103,8 @@ def split_rows(n_rows, n_batch, n_in, n_panels, n_threads):
     return max(2 * MAX_ROWS, min(fit, share, 192) // MAX_ROWS * MAX_ROWS), n_panels
 
 
-def _matmul(name, product, finish, row_steps, row_bytes):
-    """Compile a matmul for one kind of panels.
+def block_multiplier(name, product, finish, row_steps, row_bytes, step_bytes=4):
+    """Compile what multiplies some rows by some panels, for one kind of panels.
 
     Parameters
     ----------
@@ -114,6 +114,8 @@ def _matmul(name, product, finish, row_steps, row_bytes):
         Compiled: some rows times one panel; the epilogue of such a block.
     row_steps, row_bytes
         Steps of K in a panel row, and its bytes.
+    step_bytes
+        Bytes of a step of K in a row of A.
     """
 
     @njit_as(name)
@@ -128,7 +130,7 @@ def _matmul(name, product, finish, row_steps, row_bytes):
                 for k0 in range(0, n_in, K_BLOCK):
                     started = tap * n_in + k0
                     product(
-                        a + tap * tap_stride + 4 * k0, lda, n_rows,
+                        a + tap * tap_stride + step_bytes * k0, lda, n_rows,
                         panels + (p * n_steps + started) // row_steps * row_bytes,
                         min(K_BLOCK, n_in - k0) // row_steps, c + at, ldc, started,
                     )  # fmt: skip
@@ -137,6 +139,12 @@ def _matmul(name, product, finish, row_steps, row_bytes):
                     c + at, ldc, n_rows, bias + at if bias else 0, residual + at if residual else 0, ldr,
                     activation, c + at, ldc,
                 )  # fmt: skip
+
+    return multiply_block
+
+
+def _matmul(name, multiply_block):
+    """Compile the sharing out of a matmul's blocks."""
 
     @njit_as(name)
     def share_matmul(args, sync, n_threads):
@@ -177,9 +185,9 @@ MATMUL_PARAMS = (
 )  # fmt: skip
 
 
-_share_f32 = _matmul("f32", rows_times_panel_f32, finish_rows, 1, PANEL_BYTES)
-_share_f16 = _matmul("f16", rows_times_panel_f16, finish_rows, 1, PANEL_BYTES // 2)
-_share_bf16 = _matmul("bf16", rows_times_panel_bf16, finish_rows, 2, PANEL_BYTES)
+_share_f32 = _matmul("f32", block_multiplier("f32", rows_times_panel_f32, finish_rows, 1, PANEL_BYTES))
+_share_f16 = _matmul("f16", block_multiplier("f16", rows_times_panel_f16, finish_rows, 1, PANEL_BYTES // 2))
+_share_bf16 = _matmul("bf16", block_multiplier("bf16", rows_times_panel_bf16, finish_rows, 2, PANEL_BYTES))
 
 
 @kernel(*MATMUL_PARAMS)

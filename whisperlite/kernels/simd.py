@@ -186,6 +186,12 @@ def shift_right(b: Builder, x: Value, places: Value) -> Value:
     return b.select(inside, b.lshr(x, places), ir.Constant(x.type, None))
 
 
+def dot_bf16(b: Builder, x: Value, y: Value, total: Value) -> Value:
+    """``total`` plus the two products of each 32-bit word of x and y, which hold two bf16; with AVX-512 BF16."""
+    # Words, as LLVM before 17 wants them; later ones translate such a call to vectors of bfloat.
+    return call(b, "llvm.x86.avx512bf16.dpbf16ps.512", total.type, [total, x, y])
+
+
 def fabs(b: Builder, x: Value) -> Value:
     return call(b, f"llvm.fabs.v{x.type.count}f32", x.type, [x])
 

@@ -46,6 +46,9 @@ class TileKind:
     columns : builder, raw vector -> operands, one for each load from A
     unroll : int
         Panel rows in the loop body.
+    element : llvmlite type
+        What is loaded from A at a time and spread over the lanes.
+    multiply : builder, element in every lane, operand, sums -> sums
     """
 
     raw: ir.Type
@@ -53,9 +56,11 @@ class TileKind:
     a_bytes: int
     columns: Callable
     unroll: int
+    element: ir.Type = F32
+    multiply: Callable = simd.fma
 
 
-def _columns_f32(b, raw):
+def _columns_as_loaded(b, raw):
     return [raw]
 
 
@@ -63,9 +68,12 @@ def _columns_f16(b, raw):
     return [b.fpext(raw, vector(F32, raw.type.count))]
 
 
-F32_KIND = TileKind(F32, 4, 4, _columns_f32, 4)
+F32_KIND = TileKind(F32, 4, 4, _columns_as_loaded, 4)
 F16_KIND = TileKind(F16, 2, 4, _columns_f16, 4)
 BF16_KIND = TileKind(I32, 4, 8, simd.expand_bf16, 2)
+# Rows of A in bf16 too, and many of them: few variants to compile, and a short loop body.
+BF16_DOT_KIND = TileKind(I32, 4, 4, _columns_as_loaded, 1, I32, simd.dot_bf16)
+BF16_DOT_ROWS = (MAX_ROWS, 4, 1)
 
 
 def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
@@ -93,11 +101,11 @@ def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
                 base = bases[r // 3]
                 if r % 3:
                     base = b.add(base, lda if r % 3 == 1 else lda2)
-                value = simd.load(b, simd.offset(b, base, kind.a_bytes * u + 4 * j), F32)
+                value = simd.load(b, simd.offset(b, base, kind.a_bytes * u + 4 * j), kind.element)
                 value = simd.splat(b, value, width)
                 for v in range(TILE_VECTORS):
                     i = first + r * TILE_VECTORS + v
-                    totals[i] = simd.fma(b, value, columns[v][j], totals[i])
+                    totals[i] = kind.multiply(b, value, columns[v][j], totals[i])
 
     def steps(n_unrolled):
         def body(b, i, carried):
@@ -187,6 +195,11 @@ def whole_tile_f32(typingctx, a, lda, panel, n_steps, c, ldc):
     return types.void(*[types.int64] * 6), emit
 
 
+@intrinsic
+def tile_bf16_dot(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
+    return tile_switch(_emit_tile, BF16_DOT_KIND, BF16_DOT_ROWS, 8)
+
+
 @njit
 def largest_tile(n_rows):
     """The most rows that one tile can take of ``n_rows``."""
@@ -196,7 +209,16 @@ def largest_tile(n_rows):
     return 1
 
 
-def _panel_product(name, tile, kind):
+@njit
+def largest_dot_tile(n_rows):
+    """The most rows that one tile of bf16 rows can take of ``n_rows``."""
+    for count in BF16_DOT_ROWS:
+        if count <= n_rows:
+            return count
+    return 1
+
+
+def _panel_product(name, tile, kind, largest=largest_tile):
     subpanel_bytes = kind.column_bytes * TILE_COLUMNS
 
     @njit_as(name)
@@ -204,7 +226,7 @@ def _panel_product(name, tile, kind):
         for s in range(SUBPANELS):
             row = 0
             while row < n_rows:
-                count = largest_tile(n_rows - row)
+                count = largest(n_rows - row)
                 tile(
                     count, a + row * lda, lda, panel + s * subpanel_bytes, n_steps,
                     c + row * ldc + s * SUM_BYTES, ldc, accumulate,
@@ -218,3 +240,5 @@ def _panel_product(name, tile, kind):
 rows_times_panel_f32 = _panel_product("f32", tile_f32, F32_KIND)
 rows_times_panel_f16 = _panel_product("f16", tile_f16, F16_KIND)
 rows_times_panel_bf16 = _panel_product("bf16", tile_bf16, BF16_KIND)
+# The same with A in bf16; where the CPU has dot products of bf16.
+rows_times_panel_bf16_dot = _panel_product("bf16_dot", tile_bf16_dot, BF16_DOT_KIND, largest_dot_tile)

@@ -15,7 +15,7 @@ from whisperlite.checkpoint import Dims
 from whisperlite.errors import OptionError
 from whisperlite.graph import FLOAT32, INT32, Fact, Graph, NodeId, Size, symbol
 from whisperlite.graph.infer import complete_attrs, infer_fact
-from whisperlite.graph.passes import optimize, store_weights
+from whisperlite.graph.passes import allow_rounding, optimize, store_weights
 from whisperlite.model.dtypes import KeptDtypes
 
 Heads = Sequence[tuple[int, int]]
@@ -207,4 +207,5 @@ def graph_of(
         return graph
     columns = max(MERGED_COLUMNS, 3 * dims.n_audio_state, 3 * dims.n_text_state)
     attention_dtype = FLOAT32 if kept is None else kept.attention(dims.n_audio_state // dims.n_audio_head)
-    return optimize(graph, columns, attention_dtype)
+    graph = optimize(graph, columns, attention_dtype)
+    return graph if kept is None or kept.may_round is None else allow_rounding(graph, kept.may_round)

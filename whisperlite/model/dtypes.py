@@ -76,6 +76,14 @@ class KeptDtypes:
                 return "bfloat16"
         return "float32"
 
+    @property
+    def may_round(self) -> str | None:
+        """Dtype of weights whose matmuls may round the other operand as well: bf16, where it was asked for.
+
+        With ``default`` a decoder that is stored in bf16 stays so, and its results those of float32.
+        """
+        return "bfloat16" if self.compute_type == "bfloat16" else None
+
     def attention(self, head_size: int) -> str:
         """Dtype of the keys and values of the encoder's self-attention."""
         return "int8" if self.compute_type == "int8" and head_size % 32 == 0 else "float32"

@@ -52,9 +52,10 @@ class _NoWeights(Weights):
 
 
 def kernels_of(plans: Iterable[Plan]) -> list[Kernel]:
-    """The kernels that programs of these plans call, and those that pack their parameters."""
+    """The kernels that programs of these plans call, or may after a measurement, and those that pack parameters."""
     weights = _NoWeights()
-    found = {call.kernel: None for plan in plans for call in lower(plan, weights)[0]}
+    calls = [call for plan in plans for call in lower(plan, weights, measure=False)[0]]
+    found = dict.fromkeys(kernel for call in calls for kernel in (call.kernel, *call.rivals))
     for dtype in sorted(weights.dtypes):
         found.update(dict.fromkeys(pack_kernels(dtype)))
     return list(found)

@@ -12,9 +12,11 @@ from whisperlite.graph.passes.epilogues import fuse_epilogues
 from whisperlite.graph.passes.linears import merge_linears
 from whisperlite.graph.passes.padding import fuse_padding
 from whisperlite.graph.passes.rewrite import drop_dead
+from whisperlite.graph.passes.rounding import allow_rounding
 from whisperlite.graph.passes.storage import store_weights
 
 __all__ = [
+    "allow_rounding",
     "conv_as_matmul",
     "drop_dead",
     "fuse_epilogues",

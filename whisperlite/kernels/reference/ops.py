@@ -48,8 +48,12 @@ def linear(
     pad: int,
     has_bias: bool,
     has_residual: bool,
+    may_round: bool = False,
 ) -> None:
-    """``activation(x W' + bias) + residual``; with taps a convolution over frames that are padded already."""
+    """``activation(x W' + bias) + residual``; with taps a convolution over frames that are padded already.
+
+    ``may_round`` allows what is not done here: x stays in float32.
+    """
     rest = list(others)
     if taps > 1:
         windows = sliding_window_view(x, taps, axis=1)[:, ::stride]  # (B, F', N, taps)

@@ -67,15 +67,17 @@ LOWER: dict[str, Lower] = {
 }
 
 
-def lower(plan: Plan, weights: Weights) -> tuple[list[Call], list[NDArray[Any]]]:
+def lower(plan: Plan, weights: Weights, measure: bool = True) -> tuple[list[Call], list[NDArray[Any]]]:
     """Kernel calls of all steps in order, and arrays that must live as long as the program.
+
+    With ``measure`` False nothing is measured: a call whose kernel is not chosen yet names its rivals.
 
     Raises
     ------
     BackendError
         An op has no kernel for the dtypes of its inputs.
     """
-    low = Lowering(plan, weights)
+    low = Lowering(plan, weights, measure)
     calls: list[Call] = []
     for node in plan.steps:
         op = plan.graph[node].op

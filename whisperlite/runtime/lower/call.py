@@ -42,6 +42,8 @@ class Call:
     flops: int = 0
     n_bytes: int = 0
     scratch_bytes: int = 0
+    rounds_to_bf16: bool = False  # what it multiplies by bf16 weights
+    rivals: tuple[Kernel, ...] = ()  # kernels that it is still to be measured against
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Lowering:
 
     plan: Plan
     weights: Weights
+    measure: bool = True  # what is chosen by measurement; else the calls name the rivals of their kernels
     kept: list[NDArray[Any]] = field(default_factory=list)
 
     def buffer(self, node: NodeId) -> Buffer:

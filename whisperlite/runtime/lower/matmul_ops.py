@@ -11,8 +11,9 @@ from typing import Any
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import NodeId
-from whisperlite.kernels import blocks, halves, matmul, matmul_int8, rows
+from whisperlite.kernels import blocks, halves, matmul, matmul_bf16, matmul_int8, rows
 from whisperlite.kernels.registry import Kernel
+from whisperlite.runtime.lower.bf16 import takes_dot_products
 from whisperlite.runtime.lower.call import (
     PANEL,
     SCRATCH,
@@ -114,6 +115,10 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
         "ldr": ldr,
         "activation": int(attrs["activation"] == "gelu"),
     }
+    with_dot: bool | None = False
+    if dtype == "bfloat16" and n_rows > matmul.SKINNY_ROWS and attrs["may_round"]:
+        with_dot = takes_dot_products(low.measure)
+    rivals = (matmul_bf16.matmul_bf16_dot,) if with_dot is None else ()
     scratch = 0
     if dtype == "int8":
         kernel, chunk, item_bytes = matmul_int8.matmul_int8, int8_chunk(n_in), 1.0
@@ -121,13 +126,20 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
         scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
         arguments |= {"ldf": lda, "stride": stride, "chunk": chunk, "is_fine": int(is_fine)}
         arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
+    elif with_dot:
+        kernel, item_bytes = matmul_bf16.matmul_bf16_dot, WEIGHT_BYTES[dtype]
+        scratch = matmul_bf16.dot_scratch_bytes(n_in, taps, stride)
+        arguments |= {"ldf": lda, "stride": stride}
+        arguments |= {"item_rows": matmul_bf16.dot_rows(n_in, stride), "pitch": matmul_bf16.dot_pitch(n_in)}
+        arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
     else:
         kernel, item_bytes = kernel_for(MATMUL, low, node, weight), WEIGHT_BYTES[dtype]
         arguments |= {"lda": lda * stride, "tap_stride": lda}
     n_weights = taps * n_in * n_out
     flops = 2 * n_batch * n_rows * n_weights
     n_bytes = int(item_bytes * n_weights) + 4 * n_batch * n_rows * (n_in + n_out)
-    return [*_zero_pad(low, node, pad, n_batch, c_batch), Call(node, kernel, arguments, flops, n_bytes, scratch)]
+    call = Call(node, kernel, arguments, flops, n_bytes, scratch, bool(with_dot), rivals)
+    return [*_zero_pad(low, node, pad, n_batch, c_batch), call]
 
 
 def _zero_pad(low: Lowering, node: NodeId, pad: int, n_batch: int, c_batch: int) -> list[Call]:
