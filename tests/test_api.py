@@ -167,3 +167,26 @@ def test_channels_as_speakers(nano):
         nano.transcribe_speakers(samples)
     with pytest.raises(OptionError, match="give 2 different names"):
         nano.transcribe_speakers(np.stack([samples, samples]), ["Ann"])
+
+
+def test_collection_is_put_off_only_while_a_model_is_loaded():
+    import gc
+
+    from whisperlite.api.collector import no_collection
+
+    assert gc.isenabled()
+    with no_collection():
+        with no_collection():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(CheckpointError):
+        whisperlite.WhisperModel("/no/such/folder")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with no_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from whisperlite.api.collector import no_collection
 from whisperlite.api.many import in_order
 from whisperlite.api.prepare import Prepared, hear_language, heard, prepare, with_detector
 from whisperlite.api.show import print_transcript
@@ -103,9 +104,10 @@ class WhisperModel(ModelStages):
         self._hub = HubOptions(revision, token, cache_dir, local_files_only)
         path = resolve(name_or_path, self._hub)
         heads = None if alignment_heads is None else tuple(alignment_heads)
-        checkpoint = open_checkpoint(path, heads)
-        model = Whisper(checkpoint, compute_type=compute_type, threads=threads, backend=backend)
-        super().__init__(model, vocabulary_of(checkpoint))
+        with no_collection():
+            checkpoint = open_checkpoint(path, heads)
+            model = Whisper(checkpoint, compute_type=compute_type, threads=threads, backend=backend)
+            super().__init__(model, vocabulary_of(checkpoint))
         self.name = str(name_or_path)
         if draft is not None and not isinstance(draft, WhisperModel):
             draft = WhisperModel(

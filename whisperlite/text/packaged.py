@@ -19,8 +19,8 @@ from whisperlite.text.bpe import ALPHABET, Merges
 ASSETS = Path(__file__).parent.parent / "assets" / "vocabulary"
 
 
-def unpack_merges(pairs: np.ndarray) -> tuple[list[str], Merges]:
-    """Pieces and merges from (n, 2) ids: the pieces are the 256 bytes, then one for each merge.
+def unpack_pieces(pairs: np.ndarray) -> list[str]:
+    """Pieces from (n, 2) ids: the 256 bytes, then one for each pair.
 
     Raises
     ------
@@ -28,24 +28,32 @@ def unpack_merges(pairs: np.ndarray) -> tuple[list[str], Merges]:
         A pair names a piece that does not exist yet.
     """
     pieces = [character for _, character in ALPHABET]
-    merges: Merges = []
+    early = np.flatnonzero(pairs.max(axis=1, initial=0) >= len(pieces) + np.arange(len(pairs)))
+    if len(early):
+        at = int(early[0])
+        raise TokenizerError(f"merge {at} names the piece {pairs[at].max()} before it is made.")
     for left, right in pairs.tolist():
-        if max(left, right) >= len(pieces):
-            raise TokenizerError(f"merge {len(merges)} names the piece {max(left, right)} before it is made.")
-        merges.append((pieces[left], pieces[right]))
         pieces.append(pieces[left] + pieces[right])
-    return pieces, merges
+    return pieces
 
 
-def packaged(multilingual: bool) -> tuple[list[str], Merges]:
-    """Pieces and merges of the multilingual or the English-only (GPT-2) vocabulary."""
-    pieces, merges = unpack_merges(np.load(ASSETS / ("multilingual.npy" if multilingual else "gpt2.npy")))
+def packaged(multilingual: bool) -> list[str]:
+    """Pieces of the multilingual or the English-only (GPT-2) vocabulary."""
+    pieces = unpack_pieces(_pairs(multilingual))
     if multilingual:
         pieces.append("")  # an empty token ends it
-    return pieces, merges
+    return pieces
 
 
 def known_merges(pieces: Sequence[str]) -> Merges | None:
     """Merges of these pieces where they are one of OpenAI's vocabularies: five times faster than to derive them."""
-    known, merges = packaged(multilingual=len(pieces) > 50256)
-    return merges if known == list(pieces) else None
+    multilingual = len(pieces) > 50256
+    known = packaged(multilingual)
+    if known != list(pieces):
+        return None
+    return [(known[left], known[right]) for left, right in _pairs(multilingual).tolist()]
+
+
+def _pairs(multilingual: bool) -> np.ndarray:
+    pairs: np.ndarray = np.load(ASSETS / ("multilingual.npy" if multilingual else "gpt2.npy"))
+    return pairs

@@ -167,8 +167,7 @@ class Vocabulary:
         TokenizerError
             Whisper has no vocabulary of that size.
         """
-        pieces, merges = packaged(multilingual=n_text_tokens(n_vocab) > 50256)
-        return cls(pieces, n_vocab, merges)
+        return cls(packaged(multilingual=n_text_tokens(n_vocab) > 50256), n_vocab)
 
     @property
     def timestamp_begin(self) -> int:
