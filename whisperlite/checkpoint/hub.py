@@ -15,7 +15,6 @@ import shutil
 import socket
 import sys
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,9 +169,11 @@ def _reach() -> None:
     OSError
         No connection can be made.
     """
+    from urllib.request import getproxies
+
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or urllib.request.getproxies():  # a proxy may know a way
+    if constants.HF_HUB_OFFLINE or getproxies():  # a proxy may know a way
         return
     place = urllib.parse.urlsplit(constants.ENDPOINT)
     port = place.port or (80 if place.scheme == "http" else 443)

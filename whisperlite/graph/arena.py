@@ -67,6 +67,7 @@ class Graph:
         self._inputs: dict[str, NodeId] = {}
         self._outputs: dict[str, NodeId] = {}
         self._overwritten: dict[NodeId, NodeId] = {}
+        self._verified = (-1, -1)  # nodes and outputs there were when `verify` found no fault
 
     def input(self, name: str, fact: Fact, mutable: bool = False) -> NodeId:
         """Add an external tensor, dense, bound at each run; ``mutable`` lets in-place ops write it."""
@@ -255,6 +256,9 @@ def verify(graph: Graph) -> None:
         A node breaks a rule of `Graph.add`, has a fact other than the table gives, an output reads an overwritten
         value, or nothing comes out of the graph: no output and no in-place op.
     """
+    state = (len(graph), len(graph.outputs))
+    if graph._verified == state:  # nodes never change, and none is ever taken away
+        return
     replay = Graph()
     for i, node in graph:
         replay.copy_node(node, node.inputs)
@@ -266,3 +270,4 @@ def verify(graph: Graph) -> None:
         replay.output(name, node_id)
     if not graph.outputs and all(node.in_place is None for _, node in graph):
         raise GraphError("graph: expected an output or an in-place op, given none; name one with Graph.output")
+    graph._verified = state
