@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ from whisperlite.model.dtypes import KeptDtypes, resolve_compute_type
 from whisperlite.runtime.executor import Program, Run, Workspace, checked_backend
 from whisperlite.runtime.threads import checked_threads
 from whisperlite.runtime.weights import Weights
+
+if TYPE_CHECKING:
+    from whisperlite.kernels.registry import Kernel
 
 Array = NDArray[Any]
 MAX_PROGRAMS = 24
@@ -304,12 +307,15 @@ class Whisper:
         """Pack every parameter, and compile the kernels that a first window needs."""
         sizes = self._all_sizes({})
         if self.backend == "numba":
-            from whisperlite.kernels import log_mel, logits
             from whisperlite.runtime.precompile import kernels_of, together
 
-            around = (log_mel.log_mel_f32, log_mel.floor_and_scale_f32, logits.row_peaks_f32)
-            plans = (make_plan(self._graph(part, ()), sizes) for part in PARTS)
-            with together(lambda: (*kernels_of(plans), *around), self.threads):
+            def first_kernels() -> Iterator[Kernel]:
+                from whisperlite.kernels import log_mel, logits
+
+                yield from kernels_of(make_plan(self._graph(part, ()), sizes) for part in PARTS)
+                yield from (log_mel.log_mel_f32, log_mel.floor_and_scale_f32, logits.row_peaks_f32)
+
+            with together(first_kernels, self.threads):
                 for part in PARTS:
                     self._program(part, sizes)
         else:
