@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "whisperlite"
 LAYER = {
-    "errors": 0, "results": 0,
+    "errors": 0, "replace": 0, "results": 0,
     "knobs": 1,
     "trace": 2,
     "quant": 3,

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from whisperlite.errors import CheckpointError
+from whisperlite.replace import beside, replacement
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a tensor, how many are done and how many there are."""
@@ -32,18 +32,14 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
     CheckpointError
         The file cannot be written.
     """
-    temporary = _beside(path)
     try:
-        with open(temporary, "xb") as file:
+        with replacement(path) as temporary, open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -58,7 +54,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     CheckpointError
         The folder cannot be written.
     """
-    temporary, old = _beside(path), _beside(path)
+    temporary, old = beside(path), beside(path)
     try:
         temporary.mkdir()
         yield temporary
@@ -81,10 +77,6 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
 
 
 def _sync_folder(path: Path) -> None:

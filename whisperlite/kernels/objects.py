@@ -12,9 +12,7 @@ files cannot be taken for each other.
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 from llvmlite import binding
 
 from whisperlite import trace
+from whisperlite.replace import replacement
 
 MAGIC = b"whisperlite kernel 1\n"
 SYMBOL_TABLE, UNDEFINED = 2, 0  # ELF's SHT_SYMTAB and SHN_UNDEF
@@ -38,14 +37,8 @@ class LoadedCode:
 def save(path: Path, symbol: str, code: bytes) -> None:
     """Write object code and the name of its entry; whole or not at all."""
     body = symbol.encode() + b"\n" + code
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(MAGIC + hashlib.sha256(body).digest() + body)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacement(path) as temporary:
+        temporary.write_bytes(MAGIC + hashlib.sha256(body).digest() + body)
 
 
 def load(path: Path) -> LoadedCode | None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperlite.errors import BackendError, OptionError
+from whisperlite.replace import replacement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,13 +114,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     if format not in known:
         raise OptionError(f"'{path}': give a name that ends in one of {', '.join(sorted(known))}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     smaller: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if format == "png" else {}
-    try:
-        with one_warning():
-            figure.savefig(temporary, format=format, **smaller)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacement(path) as temporary, one_warning():
+        figure.savefig(temporary, format=format, **smaller)

@@ -11,8 +11,6 @@ one version of the kernels: ``choice-NAME.json`` with the time of each candidate
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +19,7 @@ from pathlib import Path
 from whisperlite import trace
 from whisperlite.kernels import cpu
 from whisperlite.kernels.registry import cache_folder
+from whisperlite.replace import replacement
 
 ROUNDS = 7
 # What a later candidate may take of the time of the first: a difference as small as that of two measurements
@@ -123,13 +122,7 @@ def _content(microseconds: Mapping[str, float]) -> dict[str, object]:
 def _write(path: Path, microseconds: Mapping[str, float]) -> None:
     """Write the answer and the times, whole or not at all; where that fails, the next process measures anew."""
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(json.dumps(_content(microseconds), indent=1) + "\n")
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacement(path) as temporary:
+            temporary.write_text(json.dumps(_content(microseconds), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         trace.debug(1, f"{path.name} is not kept: {error}")

@@ -6,13 +6,11 @@ Knows nothing of: transcripts.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from whisperlite.replace import replacement
 from whisperlite.writers.formats import SUFFIXES
 
 # ``.labels`` and ``.full``: a stem that ends so could give a file of another input's stem.
@@ -28,15 +26,8 @@ def write_text(path: Path, text: str) -> None:
         The folder cannot be made or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacement(path) as temporary, open(temporary, "x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
 
 
 def output_path(folder: Path, stem: str, format: str) -> Path:
