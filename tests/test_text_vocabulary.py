@@ -15,7 +15,7 @@ from whisperlite.checkpoint import resolve
 from whisperlite.errors import TokenizerError
 from whisperlite.text import Vocabulary, load_tokenizer, load_vocabulary
 from whisperlite.text.bpe import ALPHABET, bytes_of, merges_of, piece_of
-from whisperlite.text.packaged import known_merges, packaged, unpack_pieces
+from whisperlite.text.packaged import known_merges, packaged_pieces, unpack_pieces
 
 JSON = resolve("nano") / "tokenizer.json"
 TEXTS = (" Hello, world's end!", "Füße 北京 ทดสอบ 🤗\n\n  x", "don't  DON'T 12345 ½²", "\u200b\u00a0\t ", "a" * 300)
@@ -59,7 +59,7 @@ def test_all_sources_agree(tmp_path, n_vocab):
 
 def test_merges_are_found_again(english, multilingual):
     for is_multilingual in (False, True):
-        pieces = packaged(is_multilingual)
+        pieces = list(packaged_pieces(is_multilingual))
         assert merges_of(pieces) == known_merges(pieces)
     assert sorted(ord(character) for _, character in ALPHABET) == sorted({ord(c) for _, c in ALPHABET})
     assert [byte for byte, _ in ALPHABET[:3]] == [33, 34, 35]
@@ -216,3 +216,61 @@ def test_tokenizer_of_a_checkpoint():
     checkpoint = SimpleNamespace(dims=SimpleNamespace(n_vocab=51866), tokenizer_files=(), tokens=None)
     tokenizer = load_tokenizer(checkpoint, "cantonese", "translate")
     assert (tokenizer.language, tokenizer.task, tokenizer.n_vocab) == ("yue", "translate", 51866)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WHISPERLITE_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_file_with_the_packaged_vocabulary_is_parsed_once(cache, monkeypatch):
+    first = load_vocabulary(51865, [JSON])
+    monkeypatch.setattr(json, "loads", None)
+    assert tokens_of(load_vocabulary(51865, [JSON])) == tokens_of(first)
+    assert load_vocabulary(51866, [JSON]).n_vocab == 51866
+    with pytest.raises(TokenizerError):  # what does not fit is looked at again, for the message
+        load_vocabulary(51864, [JSON])
+
+
+@pytest.mark.parametrize("part", ["vocab", "merges"])
+def test_a_file_with_another_vocabulary_is_parsed_each_time(cache, tmp_path, part):
+    content = json.loads(JSON.read_text())
+    model = content["model"]
+    if part == "vocab":
+        model["vocab"]["the"], model["vocab"]["and"] = model["vocab"]["and"], model["vocab"]["the"]
+    else:
+        model["merges"][300], model["merges"][301] = model["merges"][301], model["merges"][300]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    own = Vocabulary.from_tokenizer_json(path, 51865)
+    assert not own.is_packaged and Vocabulary.packaged(51865).is_packaged
+    for _ in range(2):
+        again = load_vocabulary(51865, [path])
+        assert tokens_of(again) == tokens_of(own) and not again.is_packaged
+    load_vocabulary(51865, [JSON])
+    assert len(list((cache / "vocabularies").iterdir())) == 2
+
+
+def test_a_cache_folder_that_cannot_be_written_to_keeps_no_notes(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WHISPERLITE_CACHE_DIR", str(tmp_path / "file"))
+    assert load_vocabulary(51865, [JSON]).encode("the") == Vocabulary.packaged(51865).encode("the")
+
+
+@pytest.mark.parametrize("n_vocab", [51864, 51865])
+def test_what_is_known_of_a_packaged_vocabulary_is_what_its_encoder_finds(n_vocab):
+    packaged = Vocabulary.packaged(n_vocab)
+    same = Vocabulary(list(packaged_pieces(n_vocab > 51864)), n_vocab)
+    assert packaged.non_speech_tokens == same.non_speech_tokens
+    for byte in range(128):
+        assert packaged.encode(chr(byte)) == same.encode(chr(byte))
+
+
+def test_packaged_pieces_are_a_sequence():
+    made = packaged_pieces(True)
+    whole = list(made)
+    assert [made[index] for index in range(-len(made), len(made))] == whole + whole
+    assert made[300:310] == whole[300:310] and made == whole and made != whole[:-1]
+    with pytest.raises(IndexError):
+        made[len(made)]

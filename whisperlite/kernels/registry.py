@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import os
 import platform
 import sys
 import tempfile
@@ -36,7 +35,8 @@ from llvmlite import binding
 from numba import njit, types
 from numba.core import config, event
 
-from whisperlite import knobs, trace
+from whisperlite import trace
+from whisperlite.folders import cache_root
 from whisperlite.kernels import cpu, objects
 from whisperlite.kernels.simd import fetch_add, load_i64
 
@@ -221,7 +221,7 @@ def cache_folder() -> Path | None:
         digest.update(path.name.encode() + path.read_bytes())
     target = (platform.machine(), config.CPU_NAME, binding.get_host_cpu_name(), *sorted(cpu.features()))
     digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version} {target}".encode())
-    folder = base_folder() / f"kernels-{digest.hexdigest()[:16]}"
+    folder = cache_root() / f"kernels-{digest.hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -230,17 +230,3 @@ def cache_folder() -> Path | None:
         trace.debug(1, f"no kernel cache: {error}")
         return None
     return folder
-
-
-def base_folder() -> Path:
-    """Where caches live: ``WHISPERLITE_CACHE_DIR``, ``NUMBA_CACHE_DIR`` or the user's cache folder."""
-    named = knobs.CACHE_DIR.get() or os.environ.get("NUMBA_CACHE_DIR", "")
-    if named:
-        return Path(named).absolute()
-    if sys.platform == "win32":
-        root = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
-    elif sys.platform == "darwin":
-        root = os.path.expanduser("~/Library/Caches")
-    else:
-        root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(root) / "whisperlite"

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisperlite import knobs, trace
+from whisperlite.folders import cache_root
 from whisperlite.graph import Plan
 from whisperlite.kernels import interpreter, registry
 from whisperlite.kernels.registry import Kernel
@@ -95,7 +96,7 @@ def _feed(left: deque[str]) -> None:
     """Let one process compile names from the queue until it is empty or the process ends."""
     package = str(Path(__file__).parent.parent.parent)
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "WHISPERLITE_CACHE_DIR": str(registry.base_folder())}
+    environment = {**os.environ, "PYTHONPATH": path, "WHISPERLITE_CACHE_DIR": str(cache_root())}
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__],

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 from whisperlite.errors import TokenizerError
 from whisperlite.text.bpe import ALPHABET, Merges, merges_of
-from whisperlite.text.packaged import known_merges
+from whisperlite.text.packaged import PackagedPieces, known_merges
 
 if TYPE_CHECKING:
     import tokenizers
 
 
+_CHARACTERS = {chr(byte): piece for byte, piece in ALPHABET if byte < 128}
+
+
 class Encoder:
-    """Token ids of a text. The merge table is built when the first text comes."""
+    """Token ids of a text. The merge table is built when the first text comes that is more than one character."""
 
     def __init__(self, pieces: Sequence[str], merges: Merges | None) -> None:
         self._pieces = pieces
@@ -35,6 +38,8 @@ class Encoder:
         TokenizerError
             The vocabulary lacks single bytes that the text needs.
         """
+        if text in _CHARACTERS and isinstance(self._pieces, PackagedPieces):
+            return [self._pieces.first_ids[_CHARACTERS[text]]]
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
@@ -46,8 +51,17 @@ class Encoder:
             )
         return self._library.encode(text, add_special_tokens=False).ids
 
+    @property
+    def has_packaged_merges(self) -> bool:
+        """Whether the merges are those of OpenAI's vocabulary with these pieces."""
+        if isinstance(self._pieces, PackagedPieces):
+            return True
+        return self._given_merges is not None and self._given_merges == known_merges(self._pieces)
+
     @cached_property
     def _missing(self) -> frozenset[int]:
+        if isinstance(self._pieces, PackagedPieces):
+            return frozenset()
         known = {piece for piece in self._pieces if len(piece) == 1}
         return frozenset(byte for byte, character in ALPHABET if character not in known)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from whisperlite.text.known_files import from_tokenizer_json
 from whisperlite.text.tokenizer import Tokenizer, tokenizer_for
 from whisperlite.text.vocabulary import MisfitError, Vocabulary, n_text_tokens
 from whisperlite.trace import debug
@@ -73,4 +74,4 @@ def load_tokenizer(checkpoint: HasVocabulary, language: str | None = None, task:
 def _reader(path: Path) -> Callable[[Path, int], Vocabulary]:
     if path.suffix == ".tiktoken":
         return Vocabulary.from_ranks
-    return Vocabulary.from_list if path.stem == "vocabulary" else Vocabulary.from_tokenizer_json
+    return Vocabulary.from_list if path.stem == "vocabulary" else from_tokenizer_json

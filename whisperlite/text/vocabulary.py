@@ -20,7 +20,7 @@ from whisperlite.errors import OptionError, TokenizerError
 from whisperlite.text.bpe import Merges, bytes_of, is_piece, piece_of
 from whisperlite.text.encoder import Encoder
 from whisperlite.text.languages import LANGUAGES, language_code
-from whisperlite.text.packaged import packaged
+from whisperlite.text.packaged import PackagedPieces, packaged_pieces
 
 N_TIMESTAMPS = 1501
 N_VOCABS = (51864, 51865, 51866)
@@ -66,8 +66,8 @@ class Vocabulary:
         self._encoder = Encoder(pieces, merges)
 
     @classmethod
-    def from_tokenizer_json(cls, path: str | Path, n_vocab: int) -> Vocabulary:
-        """From the ``tokenizer.json`` of a Hugging Face model.
+    def from_tokenizer_json(cls, path: str | Path, n_vocab: int, content: bytes | None = None) -> Vocabulary:
+        """From the ``tokenizer.json`` of a Hugging Face model; ``content``: its bytes, where they have been read.
 
         Raises
         ------
@@ -76,13 +76,13 @@ class Vocabulary:
         """
         n_text = n_text_tokens(n_vocab)
         try:
-            content = json.loads(_read(path))
-            model = content["model"]
+            decoded = json.loads(read_file(path) if content is None else content)
+            model = decoded["model"]
             ids: dict[str, int] = model["vocab"]
             if model.get("type", "BPE") != "BPE":
                 kind = str(model["type"])[:40]
                 raise MisfitError(f"{path} is a {kind} tokenizer; Whisper's is byte-level BPE.")
-            added = {entry["content"]: entry["id"] for entry in content.get("added_tokens", ())}
+            added = {entry["content"]: entry["id"] for entry in decoded.get("added_tokens", ())}
             eot = added.get(_EOT, ids.get(_EOT))
             if eot != n_text:  # read to recognise the file, not for its value
                 raise MisfitError(f"{path} has {_EOT} at {eot}; n_vocab {n_vocab} needs it at {n_text}.")
@@ -111,7 +111,7 @@ class Vocabulary:
         """
         by_rank = {}
         try:
-            for line in _read(path).splitlines():
+            for line in read_file(path).splitlines():
                 if line:
                     token, rank = line.split()
                     by_rank[int(rank)] = base64.b64decode(token)
@@ -130,7 +130,7 @@ class Vocabulary:
             The file is unreadable, or of a model with another vocabulary.
         """
         n_text = n_text_tokens(n_vocab)
-        content = _read(path)
+        content = read_file(path)
         try:
             pieces = json.loads(content) if content.lstrip()[:1] == b"[" else content.decode().split("\n")
             at = pieces.index(_EOT) if isinstance(pieces, list) else -1
@@ -167,7 +167,7 @@ class Vocabulary:
         TokenizerError
             Whisper has no vocabulary of that size.
         """
-        return cls(packaged(multilingual=n_text_tokens(n_vocab) > 50256), n_vocab)
+        return cls(packaged_pieces(multilingual=n_text_tokens(n_vocab) > 50256), n_vocab)
 
     @property
     def timestamp_begin(self) -> int:
@@ -187,6 +187,11 @@ class Vocabulary:
         """Whether both have the same tokens under the same ids."""
         own, its = (self.n_vocab, self._special_names), (other.n_vocab, other._special_names)
         return own == its and (self._pieces is other._pieces or list(self._pieces) == list(other._pieces))
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether tokens and merges are those of ``packaged``."""
+        return self.same_tokens(self.packaged(self.n_vocab)) and self._encoder.has_packaged_merges
 
     def token_bytes(self, token: int) -> bytes:
         """Bytes of a token; a special one has those of its name.
@@ -239,6 +244,8 @@ class Vocabulary:
 
         ref: openai/whisper tokenizer.py non_speech_tokens
         """
+        if isinstance(self._pieces, PackagedPieces):
+            return self._pieces.non_speech_tokens
         # Allowed inside a word, not at the start of one.
         found = {self.encode(" -")[0], self.encode(" '")[0]}
         for mark in (*_MARKS, *_MUSIC):
@@ -282,7 +289,8 @@ def _special_names(num_languages: int) -> list[str]:
     ]
 
 
-def _read(path: Any) -> bytes:
+def read_file(path: Any) -> bytes:
+    """Bytes of a vocabulary file; TokenizerError where it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
