@@ -32,7 +32,7 @@ def cli_each(
     env |= {name: str(value) for name, value in environment.items()}
     arguments = [[str(item) for item in call] for call in calls.values()]
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(arguments), capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", SCRIPT], input=json.dumps(arguments), capture_output=True, text=True, timeout=600,
         env=env,
     )  # fmt: skip
     assert done.returncode == 0 and done.stderr == "", done

@@ -173,7 +173,7 @@ def _run_bash(line: str, folder: Path) -> str:
     }
     command = ["bash", "-eu", "-o", "pipefail", "-c", line]
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **paths}, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env={**os.environ, **paths}, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, f"{line}: exit code {done.returncode}\n{done.stderr}"
     return done.stdout

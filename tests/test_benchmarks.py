@@ -291,7 +291,7 @@ def test_a_run_that_is_ended_leaves_no_engine_behind(tmp_path):
     workers = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     (worker,) = {int(pid) for pid in workers.stdout.split()} - {0}
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert "everything after (nano): interrupted" in out, err
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
@@ -306,9 +306,10 @@ def test_whisper_bench_that_dies_says_so(tmp_path):
 
 
 def test_compare_catches_a_slowed_kernel(tmp_path, capsys):
-    """The same kernel measured twice, the second time with a delay of three times its own length.
+    """The same kernel measured twice, the second time with a delay many times its own length.
 
-    By CPU time of this thread: what others do on the machine is not in it.
+    By CPU time of this thread: what others do on the machine is in it by what they take of caches and of the core's
+    other thread, a factor of two or three at worst.
     """
     call = kernel_cases.Case("gelu", (400, 1536)).prepare("whisperlite", 1)
     call()
@@ -316,18 +317,18 @@ def test_compare_catches_a_slowed_kernel(tmp_path, capsys):
     def slowed():
         started = time.thread_time()
         call()
-        stop = time.thread_time() + 3 * (time.thread_time() - started)
+        stop = time.thread_time() + 30 * (time.thread_time() - started)
         while time.thread_time() < stop:
             pass
 
     def measured(run):
         def taken():
             started = time.thread_time()
-            for _ in range(10):
+            for _ in range(5):
                 run()
             return time.thread_time() - started
 
-        samples = [min(taken() for _ in range(5)) * 1e3 for _ in range(5)]
+        samples = [min(taken() for _ in range(3)) * 1e3 for _ in range(3)]
         return Series("gelu", "kernel", OURS, "float32", 1, samples).row()
 
     write_rows(tmp_path / "before.json", [measured(call)])

@@ -33,7 +33,7 @@ def cli(*arguments: object, folder: Path | None = None, **environment: object) -
     command = [sys.executable, "-m", "whisperlite", *map(str, arguments)]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "XDG_CONFIG_HOME": "/nowhere", "APPDATA": "/nowhere"}
     env |= {name: str(value) for name, value in environment.items()}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder, env=env)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder, env=env)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from whisperlite.checkpoint.ggml import read_ggml_header
 
 def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "whisperlite", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 def test_convert_and_back(tmp_path):
@@ -72,14 +71,14 @@ def test_refusals(refused, code, words):
 
 
 KILLED = """
-import sys, time
+import sys
 from whisperlite.checkpoint import resolve
 from whisperlite.checkpoint.convert import convert
 from whisperlite.conversion import companions
 def show(name, done, total):
     if done == 60:
         print("there", flush=True)
-        time.sleep(60)
+        sys.stdin.read()  # until killed, or nobody is there to do it
 convert(resolve("nano"), sys.argv[1], sys.argv[2], sys.argv[3], companions, progress=show)
 """
 
@@ -92,13 +91,12 @@ def test_a_killed_convert_leaves_the_old_target_or_none(tmp_path, format, type, 
         assert cli("convert", "nano", target, "--format", format).returncode == 0
     before = contents(target)
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, target, format, type], stdout=subprocess.PIPE, text=True
-    )
-    started = time.time()
-    assert process.stdout.readline() == "there\n", time.time() - started
+        [sys.executable, "-c", KILLED, target, format, type],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "there\n"
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process.communicate()
     assert contents(target) == before
     assert target.exists() == existing
     assert (

@@ -45,7 +45,7 @@ def in_a_terminal(*arguments: str, piped_stdout: bool = False) -> tuple[str, str
             break
         received += part
     piped = process.stdout.read().decode() if process.stdout is not None else ""
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
     os.close(ours)
     return ESCAPES.sub("", received.decode()).replace("\r", "\n"), piped
 

@@ -173,7 +173,7 @@ def test_narrower_vectors(lanes, tmp_path):
     np.save(tmp_path / "audio.npy", audio)
     command = [sys.executable, "-c", NARROW_SCRIPT, str(tmp_path / "audio.npy"), str(tmp_path / "mel.npy")]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | NARROW[lanes], capture_output=True, text=True, timeout=300
+        command, cwd=ROOT, env=os.environ | NARROW[lanes], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == lanes

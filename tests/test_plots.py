@@ -27,7 +27,7 @@ SECONDS = len(whisperlite.load_audio(DEMO)) / 16000
 
 def cli(*arguments: object, **settings) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "whisperlite", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **settings)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, **settings)
 
 
 def labels(ax) -> list[str]:

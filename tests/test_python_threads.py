@@ -41,7 +41,7 @@ def at_once(models: list[WhisperModel], audios: list[np.ndarray]) -> list[tuple]
     barrier = Barrier(len(CALLS))
 
     def call(i: int) -> tuple:
-        barrier.wait(60)
+        barrier.wait(600)
         return outcome(models[i % len(models)], audios[i], CALLS[i])
 
     with ThreadPoolExecutor(len(CALLS)) as pool:

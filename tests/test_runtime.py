@@ -123,10 +123,14 @@ def test_calls_from_several_threads_are_correct(model):
 
 def test_idle_workers_use_no_cpu(model):
     model.encode(np.zeros((1, ODD.n_mels, 82), np.float32))
-    time.sleep(0.3)  # workers go to sleep after about a millisecond
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.1
+
+    def cpu_seconds():
+        before = time.process_time()
+        time.sleep(0.5)
+        return time.process_time() - before
+
+    # Workers go to sleep after about a millisecond: of their own time, which a busy machine may give them late.
+    assert any(cpu_seconds() < 0.1 for _ in range(20))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -138,7 +142,7 @@ def test_a_forked_child_gets_a_team_of_its_own(model):
     if child == 0:
         same = np.array_equal(model.encode(mel), expected)
         os._exit(0 if same else 1)
-    for _ in range(200):
+    for _ in range(6000):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break

@@ -200,8 +200,8 @@ class FakeSound:
 
     default = SimpleNamespace(device=(2, 0))
 
-    def __init__(self, blocks, overflow_at=None):
-        self.blocks, self.overflow_at = blocks, overflow_at
+    def __init__(self, blocks, overflow_at=None, all_given=lambda: None):
+        self.blocks, self.overflow_at, self.all_given = blocks, overflow_at, all_given
 
     def query_devices(self):
         return [
@@ -218,7 +218,10 @@ class FakeSound:
         sound = self
 
         class Stream:
-            active = True
+            @property
+            def active(self):
+                sound.all_given()
+                return True
 
             def __enter__(self):
                 clock = 10.0
@@ -238,11 +241,10 @@ class FakeSound:
 
 def test_the_microphone_is_resampled_and_its_losses_counted(monkeypatch):
     blocks = [np.full((4800, 1), 0.25, np.float32)] * 10
-    monkeypatch.setitem(sys.modules, "sounddevice", FakeSound(blocks, overflow_at=5))
+    intake = Intake(max_seconds=60)
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeSound(blocks, overflow_at=5, all_given=intake.close))
     microphone = Microphone()
     assert microphone.device.name == "USB Mic" and microphone.rate == 48000
-    intake = Intake(max_seconds=60)
-    threading.Timer(0.2, intake.close).start()
     microphone.run(intake)
     assert intake.n_dropped == RATE // 2
     first, second = intake.take(10**6), intake.take(10**6)
