@@ -7,7 +7,7 @@ Knows nothing of: passes, storage, kernels, where parameters come from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NewType
 
@@ -17,6 +17,8 @@ from whisperlite.graph.infer import complete_attrs, infer_fact
 from whisperlite.graph.ops import LEAVES, OPS
 
 NodeId = NewType("NodeId", int)
+_VIEWS = frozenset(name for name, op in OPS.items() if op.view)
+_IN_PLACE = {name: op.in_place for name, op in OPS.items() if op.in_place is not None}
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Node:
     @property
     def is_view(self) -> bool:
         """Whether the value is a part of its first input's bytes."""
-        return not self.is_leaf and OPS[self.op].view
+        return self.op in _VIEWS
 
     @property
     def in_place(self) -> NodeId | None:
         """The input that the op overwrites, or None."""
-        index = None if self.is_leaf else OPS[self.op].in_place
+        index = _IN_PLACE.get(self.op)
         return None if index is None else self.inputs[index]
 
 
@@ -135,10 +137,14 @@ class Graph:
                 return self.weight(node.attrs["parts"], node.fact, node.name)
             return self.add(node.op, inputs, node.name, **node.attrs)
         inputs = tuple(inputs)
-        if any(self[new].fact is not old[was].fact for new, was in zip(inputs, node.inputs, strict=True)):
-            return self.add(node.op, inputs, node.name, **node.attrs)
         self._check_readable(node.name, node.op, inputs)
-        return self._append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        mine, its = self._nodes, old._nodes
+        for new, was in zip(inputs, node.inputs, strict=True):
+            if mine[new].fact is not its[was].fact:
+                return self.add(node.op, inputs, node.name, **node.attrs)
+        if inputs != node.inputs:
+            node = Node(node.op, inputs, node.attrs, node.fact, node.name)
+        return self._append(node)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -187,7 +193,7 @@ class Graph:
 
     def version(self, node: NodeId) -> NodeId:
         """The value whose bytes a view shows; any other node is its own."""
-        while self._nodes[node].is_view:
+        while self._nodes[node].op in _VIEWS:
             node = self._nodes[node].inputs[0]
         return node
 
@@ -206,7 +212,7 @@ class Graph:
         return owner.op == "input" and owner.attrs["mutable"]
 
     def _append(self, node: Node) -> NodeId:
-        if node.in_place is not None:
+        if node.op in _IN_PLACE:
             self._check_writable(self._next_label(node.name), node)
         self._nodes.append(node)
         return NodeId(len(self._nodes) - 1)
@@ -216,8 +222,11 @@ class Graph:
 
     def _check_readable(self, name: str, op: str, inputs: Sequence[NodeId]) -> None:
         """Refuse a reader, a node to be or an ``output``, of values that do not exist or were overwritten."""
+        n_nodes, overwritten = len(self._nodes), self._overwritten
         for source in inputs:
-            exists = 0 <= source < len(self._nodes)
+            exists = 0 <= source < n_nodes
+            if exists and not overwritten:
+                continue
             writer = self._overwritten.get(self.version(source)) if exists else None
             if exists and writer is None:
                 continue

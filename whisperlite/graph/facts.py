@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from whisperlite.errors import GraphError
 from whisperlite.graph.sizes import Expr, Size, evaluate
 
@@ -20,6 +18,7 @@ INT8 = "int8"
 QUANTISED_DTYPES = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
 WEIGHT_DTYPES = (FLOAT32, "float16", "bfloat16", INT8, *QUANTISED_DTYPES)
 DTYPES = (*WEIGHT_DTYPES, INT32)
+_ITEM_BYTES = {FLOAT32: 4, INT32: 4, "float16": 2, "bfloat16": 2, INT8: 1, **dict.fromkeys(QUANTISED_DTYPES)}
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,14 @@ class Fact:
         if self.dtype not in DTYPES:
             raise GraphError(f"fact: dtype '{self.dtype}' is unknown; use one of {', '.join(DTYPES)}")
         object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "_hash", hash((self.dtype, self.shape)))
         for size in self.shape:
             valid = size >= 1 if isinstance(size, int) else isinstance(size, Expr)
             if not valid:
                 raise GraphError(f"fact: axis {size!r} in {self}; a size is an int of 1 or more, or a symbol")
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         return f"{self.dtype} {shape_text(self.shape)}"
@@ -64,6 +67,4 @@ def shape_text(shape: tuple[Size, ...]) -> str:
 
 def item_bytes(dtype: str) -> int | None:
     """Bytes of one element, or None for a block format, whose elements have no bytes of their own."""
-    if dtype in QUANTISED_DTYPES:
-        return None
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+    return _ITEM_BYTES[dtype]

@@ -17,7 +17,7 @@ from whisperlite.graph.sizes import Expr, Size
 
 # A model repeats the same few nodes in every layer, and every pass makes them anew: what was right once is known.
 _COMPLETED: dict[Any, Attrs] = {}
-_INFERRED: dict[Any, Fact] = {}
+_INFERRED: dict[Any, tuple[Fact, Attrs]] = {}
 
 
 def complete_attrs(label: str, op_name: str, given: Mapping[str, Any]) -> Attrs:
@@ -28,18 +28,24 @@ def complete_attrs(label: str, op_name: str, given: Mapping[str, Any]) -> Attrs:
     GraphError
         The op is unknown; an attribute is unknown, missing, of another type or out of range.
     """
-    # Lists are not hashable; True would be found for 1.
-    key = (op_name, *((name, type(v), tuple(v) if isinstance(v, list) else v) for name, v in given.items()))
-    if key in _COMPLETED:
-        return _COMPLETED[key]
+    key: tuple[Any, ...] = (op_name, *given.items(), *map(type, given.values()))  # True would be found for 1
+    try:
+        known = _COMPLETED.get(key)
+    except TypeError:  # a list is not hashable
+        if not any(isinstance(value, list) for value in given.values()):
+            raise
+        hashable = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        return complete_attrs(label, op_name, hashable)
+    if known is not None:
+        return known
     op = OPS.get(op_name)
     if op is None:
         raise GraphError(f"node {label}: op '{op_name}' is unknown; use one of {', '.join(OPS)}")
     for name in given:
         if name not in op.attrs:
-            known = ", ".join(op.attrs) or "none"
-            raise GraphError(f"node {label} ({op_name}), attribute '{name}': unknown; expected {known}")
-    attrs = {}
+            names = ", ".join(op.attrs) or "none"
+            raise GraphError(f"node {label} ({op_name}), attribute '{name}': unknown; expected {names}")
+    attrs: dict[str, Any] = {}
     for name, schema in op.attrs.items():
         value = given.get(name, schema.default)
         if value is REQUIRED:
@@ -66,9 +72,9 @@ def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) ->
     GraphError
         The number of inputs, a dtype or a shape does not fit; names node, slot, expected and given fact.
     """
-    key = (op_name, *attrs.items(), *facts)
+    key = (op_name, id(attrs), *facts)
     if key in _INFERRED:
-        return _INFERRED[key]
+        return _INFERRED[key][0]
     op = OPS[op_name]
     slots = slots_of(op, attrs, len(facts))
     if len(slots) != len(facts):
@@ -87,8 +93,9 @@ def infer_fact(label: str, op_name: str, attrs: Attrs, facts: Sequence[Fact]) ->
         raise GraphError(
             f"node {label} ({op_name}), slot '{refusal.where}': expected {refusal.expected}, given {refusal.given}"
         ) from None
-    _INFERRED[key] = Fact(attrs["dtype"] if op.packed else FLOAT32, shape)
-    return _INFERRED[key]
+    fact = Fact(attrs["dtype"] if op.packed else FLOAT32, shape)
+    _INFERRED[key] = fact, attrs  # kept, so that their id stays their own
+    return fact
 
 
 def slots_of(op: Op, attrs: Attrs, n_inputs: int) -> tuple[Slot, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from whisperlite.errors import GraphError
 from whisperlite.graph.arena import Graph, Node, NodeId, verify
-from whisperlite.graph.facts import FLOAT32, item_bytes
+from whisperlite.graph.facts import FLOAT32, Fact, item_bytes
 from whisperlite.graph.memory import Request, assign_offsets, peak_bytes
 from whisperlite.graph.ops import OPS, PANEL
 from whisperlite.graph.sizes import Expr
@@ -130,13 +130,17 @@ def make_plan(graph: Graph, sizes: Mapping[str, int]) -> Plan:
     index = {step: k for k, step in enumerate(steps)}
 
     buffers: list[Buffer] = []
+    shapes: dict[Fact, tuple[int, ...]] = {}
     for i, node in graph:
-        buffers.append(_layout(i, node, buffers, sizes, outputs, index, last))
+        shape = shapes.get(node.fact)
+        if shape is None:
+            shape = shapes[node.fact] = node.fact.evaluate(sizes)
+        buffers.append(_layout(i, node, shape, buffers, outputs, index, last))
     arena = [i for i, buffer in enumerate(buffers) if buffer.kind == "arena" and buffer.base == i]
     requests = [Request(buffers[i].n_bytes, buffers[i].first, buffers[i].last) for i in arena]
     offsets, arena_bytes = assign_offsets(requests)
     start = dict(zip(arena, offsets, strict=True))
-    placed = tuple(replace(b, offset=b.offset + start.get(b.base, 0)) for b in buffers)
+    placed = tuple(b if not start.get(b.base) else _moved(b, start[b.base]) for b in buffers)
     return Plan(
         graph,
         sizes,
@@ -149,13 +153,18 @@ def make_plan(graph: Graph, sizes: Mapping[str, int]) -> Plan:
     )
 
 
+def _moved(buffer: Buffer, n_bytes: int) -> Buffer:
+    b = buffer
+    return Buffer(
+        b.kind, b.key, b.base, b.offset + n_bytes, b.shape, b.strides, b.dtype, b.n_bytes, b.first, b.last
+    )  # fmt: skip
+
+
 def _symbols(graph: Graph) -> set[str]:
-    used: set[str] = set()
-    for _, node in graph:
-        for size in (*node.fact.shape, *node.attrs.values()):
-            if isinstance(size, Expr):
-                used |= size.symbols()
-    return used
+    facts = {node.fact for _, node in graph}
+    sizes = {size for fact in facts for size in fact.shape if isinstance(size, Expr)}
+    sizes.update(value for _, node in graph for value in node.attrs.values() if isinstance(value, Expr))
+    return {name for size in sizes for name in size.symbols()}
 
 
 def _output_names(graph: Graph) -> dict[NodeId, str]:
@@ -187,14 +196,13 @@ def _last_uses(graph: Graph, steps: tuple[NodeId, ...], outputs: Mapping[NodeId,
 def _layout(
     i: NodeId,
     node: Node,
+    shape: tuple[int, ...],
     before: list[Buffer],
-    sizes: Mapping[str, int],
     outputs: Mapping[NodeId, str],
     index: Mapping[NodeId, int],
     last: Mapping[NodeId, int],
 ) -> Buffer:
     """The buffer of a node; arena offsets are still relative to the base's."""
-    shape = node.fact.evaluate(sizes)
     if node.is_view:
         whole = before[node.inputs[0]]
         skip = node.attrs["start"] * whole.strides[-1]

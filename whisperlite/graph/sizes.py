@@ -47,6 +47,12 @@ class Expr:
 
     terms: tuple[tuple[Monomial, int], ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self.terms))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined]
+
     def evaluate(self, values: Mapping[str, int]) -> int:
         """Value for given symbols; raises GraphError naming a symbol that has none."""
         total = 0

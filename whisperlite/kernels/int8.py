@@ -112,39 +112,48 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
     )
 
 
-@intrinsic
-def largest_magnitude(typingctx, x, n):
-    """Largest absolute value of ``n`` float32."""
+def _round_weights(is_half):
+    width = cpu.vector_width()
+    kind = vector(F32, width)
 
     def emit(context, b, signature, args):
-        x, n = args
+        x, n, codes = args
 
-        def step(b, top, at, lanes):
-            return simd.fmax(b, simd.fabs(b, simd.load(b, b.add(x, at), vector(F32, lanes))), top)
+        def values(b, i):
+            if is_half:
+                return simd.load_f16(b, b.add(x, b.mul(i, int64(2 * width))), width)
+            return simd.load(b, b.add(x, b.mul(i, int64(4 * width))), kind)
 
-        return simd.reduce_row(b, n, 0.0, step, simd.fmax)
+        def highest(b, i, tops):
+            return [simd.fmax(b, simd.fabs(b, values(b, i)), tops[0])]
 
-    return types.float32(types.int64, types.int64), emit
+        def put(b, i, _):
+            q = b.add(simd.round_saturated(b, b.fmul(values(b, i), inverse)), simd.const_int(ZERO, width))
+            simd.store(b, b.trunc(q, vector(I8, width)), b.add(codes, b.mul(i, int64(width))), 1)
+            return []
+
+        n_vectors = b.sdiv(n, int64(width))
+        (top,) = simd.loop(b, n_vectors, [simd.const(0.0, width)], highest)
+        top = simd.reduce_lanes(b, top, simd.fmax)
+        positive = b.fcmp_ordered(">", top, ir.Constant(F32, 0.0))
+        inverse = b.select(positive, b.fdiv(ir.Constant(F32, 127.0), top), ir.Constant(F32, 0.0))
+        inverse = simd.splat(b, inverse, width)
+        simd.loop(b, n_vectors, [], put)
+        return b.fdiv(top, ir.Constant(F32, 127.0))
+
+    return types.float32(*[types.int64] * 3), emit
 
 
 @intrinsic
-def round_row(typingctx, x, n, inverse, zero, codes):
-    """``codes = round(x * inverse) + zero`` as bytes; gives the sum of the rounded values."""
+def round_weights_f32(typingctx, x, n, codes):
+    """``n`` float32, a multiple of 16, to unsigned bytes, zero 128; gives their scale."""
+    return _round_weights(is_half=False)
 
-    def emit(context, b, signature, args):
-        x, n, inverse, zero, codes = args
 
-        def step(b, total, at, lanes):
-            value = simd.load(b, b.add(x, at), vector(F32, lanes))
-            value = simd.rint(b, b.fmul(value, simd.splat(b, inverse, lanes)))
-            words = b.add(b.fptosi(value, vector(I32, lanes)), simd.splat(b, b.trunc(zero, I32), lanes))
-            simd.store(b, b.trunc(words, vector(I8, lanes)), b.add(codes, b.sdiv(at, int64(4))), 1)
-            return b.fadd(total, value)
-
-        return simd.reduce_row(b, n, 0.0, step, simd.add)
-
-    i, f = types.int64, types.float32
-    return f(i, i, f, i, i), emit
+@intrinsic
+def round_weights_f16(typingctx, x, n, codes):
+    """The same for float16."""
+    return _round_weights(is_half=True)
 
 
 def _round_chunk(is_fine=False, zero=0):
@@ -235,15 +244,3 @@ def round_chunk_fine(typingctx, x, size, codes, low, head):
 def round_chunk_unsigned(typingctx, x, size, codes, low, head):
     """The same to unsigned bytes, zero 128."""
     return _round_chunk(zero=ZERO)
-
-
-@intrinsic
-def code_factor(typingctx, top):
-    """127 / top, or 0 for a row of zeros."""
-
-    def emit(context, b, signature, args):
-        (top,) = args
-        positive = b.fcmp_ordered(">", top, ir.Constant(F32, 0.0))
-        return b.select(positive, b.fdiv(ir.Constant(F32, 127.0), top), ir.Constant(F32, 0.0))
-
-    return types.float32(types.float32), emit

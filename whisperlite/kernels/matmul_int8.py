@@ -22,14 +22,13 @@ from whisperlite.kernels.int8 import (
     HEAD_BYTES,
     ZERO,
     byte_products,
-    code_factor,
-    largest_magnitude,
     round_chunk,
     round_chunk_fine,
-    round_row,
+    round_weights_f16,
+    round_weights_f32,
 )
 from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
-from whisperlite.kernels.packing import widen_rows
+from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, I8, I32, fill_zero, int64, load_i32, vector
 from whisperlite.kernels.tiles import (
@@ -245,33 +244,27 @@ def matmul_int8(args, sync, thread, n_threads):
 
 @kernel("source", "lds", "is_half", "n_rows", "n_in", "chunk", "panels", "scratch", "scratch_bytes")
 def pack_weight_int8(args, sync, thread, n_threads):
-    """Weight (n_rows, n_in) of float32, or float16, to panels.
-
-    ``scratch``: 32 float32 rows and the codes of a chunk a thread.
-    """
+    """Weight (n_rows, n_in) of float32, or float16, to panels. ``scratch``: the codes of 32 chunks a thread."""
     source, lds, is_half, n_rows, n_in = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    chunk, panels, widened = arg(args, 5), arg(args, 6), arg(args, 7) + thread * arg(args, 8)
-    codes = widened + 4 * PANEL * n_in
-    n_chunks, chunk_bytes = n_in // chunk, PANEL_BYTES + chunk * PANEL
+    chunk, panels, codes = arg(args, 5), arg(args, 6), arg(args, 7) + thread * arg(args, 8)
+    n_chunks, chunk_bytes, item_bytes = n_in // chunk, PANEL_BYTES + chunk * PANEL, 2 if is_half else 4
     while True:
         p = claim(sync)
         if p * PANEL >= n_rows:
             break
-        count, rows, pitch = min(PANEL, n_rows - p * PANEL), source + p * PANEL * lds, lds
-        if is_half:
-            widen_rows(rows, lds, count, n_in, widened)
-            rows, pitch = widened, 4 * n_in
+        count, rows = min(PANEL, n_rows - p * PANEL), source + p * PANEL * lds
         if count < PANEL:
             fill_zero(panels + p * n_chunks * chunk_bytes, n_chunks * chunk_bytes)
-        for column in range(count):
-            row = rows + column * pitch
-            for i in range(n_chunks):
-                panel = panels + (p * n_chunks + i) * chunk_bytes
-                top = largest_magnitude(row + 4 * i * chunk, chunk)
-                round_row(row + 4 * i * chunk, chunk, code_factor(top), ZERO, codes)
-                simd.store_f32(panel + 4 * column, top / 127)
-                for quad in range(chunk // 4):
-                    simd.store_i32(panel + (quad + 1) * PANEL_BYTES + 4 * column, load_i32(codes + 4 * quad))
+        for i in range(n_chunks):
+            panel = panels + (p * n_chunks + i) * chunk_bytes
+            for column in range(count):
+                x, target = rows + column * lds + i * chunk * item_bytes, codes + column * chunk
+                if is_half:
+                    scale = round_weights_f16(x, chunk, target)
+                else:
+                    scale = round_weights_f32(x, chunk, target)
+                simd.store_f32(panel + 4 * column, scale)
+            pack_panel(codes, chunk, count, chunk // 4, panel + PANEL_BYTES)
 
 
 @kernel(

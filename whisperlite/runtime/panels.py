@@ -7,6 +7,9 @@ The layouts are those of ``kernels/tiles`` and ``kernels/blocks``.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,26 +23,71 @@ if TYPE_CHECKING:
 
 PANEL = 32
 ALIGNMENT = 64
+PIECE_BYTES = 16 << 20
 CHUNK_ROWS = 512  # of k-quants unpacked at a time: the whole of a token embedding would take ten times its file
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     """Uninitialised array whose first byte lies on a cache line."""
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    n_bytes = prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(n_bytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + n_bytes].view(dtype).reshape(shape)
 
 
-def pack_f32(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+class Pool:
+    """Memory of arrays that live as long as a model: taken from large pieces, which the system gives in huge pages.
+
+    Ten thousand pages of 4 KiB cost more to be given one by one than packing what goes there.
+    """
+
+    def __init__(self) -> None:
+        self._piece = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+        """Uninitialised array whose first byte lies on a cache line."""
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        taken = -(-n_bytes // ALIGNMENT) * ALIGNMENT
+        if taken > len(self._piece):
+            if n_bytes > PIECE_BYTES // 4:
+                return _huge_pages(n_bytes).view(dtype).reshape(shape)
+            self._piece = _huge_pages(PIECE_BYTES)
+        start, self._piece = self._piece[:n_bytes], self._piece[taken:]
+        return start.view(dtype).reshape(shape)
+
+
+def _huge_pages(n_bytes: int) -> NDArray[Any]:
+    """Bytes of a mapping of their own, in huge pages where the system has them."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return aligned((n_bytes,), np.uint8)
+    mapping = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel built without them
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(mapping, np.uint8)
+
+
+def new_panels(dtype: str, n_out: int, n_in: int, pool: Pool | None = None) -> NDArray[Any]:
+    """Uninitialised panels for a weight (D, K) kept in a floating dtype or int8."""
+    chunk = int8_chunk(n_in)
+    inner, stored = {
+        "float32": ((n_in, PANEL), np.float32),
+        "float16": ((n_in, PANEL), np.float16),
+        "bfloat16": ((n_in // 2, PANEL), np.uint32),
+        "int8": ((n_in // max(chunk, 1), chunk + 4, PANEL), np.int8),
+    }[dtype]
+    return (aligned if pool is None else pool.array)((-(-n_out // PANEL), *inner), stored)
+
+
+def pack_f32(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(D, K) to float32 panels (ceil(D/32), K, 32)."""
-    return _transposed_by_panels(float_rows(rows), threads)
+    packed = new_panels("float32", *rows.shape) if out is None else out
+    return _transposed_by_panels(float_rows(rows), threads, packed)
 
 
-def pack_f16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+def pack_f16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(D, K) to float16 panels (ceil(D/32), K, 32)."""
     n_out, n_in = rows.shape
-    packed = aligned((-(-n_out // PANEL), n_in, PANEL), np.float16)
+    packed = new_panels("float16", n_out, n_in) if out is None else out
     whole = n_out // PANEL
     packed[:whole] = rows[: whole * PANEL].reshape(whole, PANEL, n_in).swapaxes(1, 2)
     if whole * PANEL < n_out:
@@ -48,7 +96,7 @@ def pack_f16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     return packed
 
 
-def pack_bf16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+def pack_bf16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(D, K) to bf16 panels (ceil(D/32), K/2, 32), each element two bf16 of neighbouring K; K is even."""
     from whisperlite.kernels.halves import rows_to_bf16
     from whisperlite.runtime.team import run_kernel
@@ -66,17 +114,18 @@ def pack_bf16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
         out=halves.ctypes.data,
         ldo=2 * n_in,
     )
-    return _transposed_by_panels(halves.view(np.uint32), threads)
+    return _transposed_by_panels(
+        halves.view(np.uint32), threads, new_panels("bfloat16", n_out, n_in) if out is None else out
+    )
 
 
-def _transposed_by_panels(rows: NDArray[Any], threads: int) -> NDArray[Any]:
+def _transposed_by_panels(rows: NDArray[Any], threads: int, packed: NDArray[Any]) -> NDArray[Any]:
     """(D, K) of 32-bit elements, or of float16, to (ceil(D/32), K, 32), zero padded."""
     from whisperlite.kernels.packing import pack_weight_f32
     from whisperlite.runtime.team import run_kernel
 
     n_out, n_in = rows.shape
     is_half = rows.dtype == np.float16
-    packed = aligned((-(-n_out // PANEL), n_in, PANEL), np.float32 if is_half else rows.dtype)
     scratch_bytes = 4 * PANEL * n_in if is_half else 0
     scratch = np.empty(threads * scratch_bytes, np.uint8)
     run_kernel(
@@ -208,7 +257,7 @@ def int8_chunk(n_in: int) -> int:
     return next((chunk for chunk in (128, 64, 32, 80) if n_in % chunk == 0), 0)
 
 
-def pack_int8(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+def pack_int8(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(D, K) to int8 panels (ceil(D/32), K/chunk, 4 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
     from whisperlite.kernels.matmul_int8 import pack_weight_int8
     from whisperlite.runtime.team import run_kernel
@@ -216,8 +265,8 @@ def pack_int8(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     source = float_rows(rows)
     n_out, n_in = source.shape
     chunk = int8_chunk(n_in)
-    packed = aligned((-(-n_out // PANEL), n_in // chunk, chunk + 4, PANEL), np.int8)
-    scratch_bytes = 4 * PANEL * n_in + chunk
+    packed = new_panels("int8", n_out, n_in) if out is None else out
+    scratch_bytes = PANEL * chunk
     scratch = np.empty(threads * scratch_bytes, np.uint8)
     run_kernel(
         pack_weight_int8,

@@ -17,7 +17,8 @@ from whisperlite.runtime.panels import (
     PANEL,
     ROUND,
     UNPACK,
-    aligned,
+    Pool,
+    new_panels,
     pack_blocks,
     pack_row_codes,
     unpack_codes,
@@ -61,6 +62,7 @@ class Weights:
     def __init__(self, source: TensorSource, threads: int = 1):
         self._source = source
         self._threads = threads  # that pack
+        self._pool = Pool()
         self._panels: dict[tuple[Parts, str], NDArray[Any]] = {}
         self._tables: dict[Parts, NDArray[Any]] = {}
         self._arrays: dict[tuple[Parts, str], NDArray[Any]] = {}
@@ -73,7 +75,7 @@ class Weights:
             if codes is not None:
                 self._panels[key] = pack_row_codes(*codes)
             elif dtype in PACK:
-                self._panels[key] = PACK[dtype](self._stacked(parts, shape), self._threads)
+                self._panels[key] = self._packed(parts, shape, dtype)
             else:
                 self._panels[key] = pack_blocks(*self._blocks(parts, dtype), self._threads)
             self._source.release()
@@ -83,7 +85,7 @@ class Weights:
         """Vector or table of rows, its last axis zero padded to a multiple of 32."""
         if parts not in self._tables:
             rows = self._read(parts, shape)  # may have more rows than the fact asks for: positions of a full window
-            padded = aligned((*rows.shape[:-1], -(-shape[-1] // PANEL) * PANEL))
+            padded = self._pool.array((*rows.shape[:-1], -(-shape[-1] // PANEL) * PANEL))
             padded[...] = 0
             padded[..., : shape[-1]] = rows
             self._tables[parts] = padded
@@ -115,6 +117,21 @@ class Weights:
         """Memory held by packed parameters."""
         held = [*self._panels.values(), *self._tables.values(), *self._arrays.values()]
         return sum(array.nbytes for array in held)
+
+    def _packed(self, parts: Parts, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+        """Panels of a floating dtype or int8; parts that fill whole panels are not copied before."""
+        pieces = []
+        if len(shape) == 2:
+            pieces = [self._stacked((part,), shape) for part in parts if isinstance(part, str)]
+        if len(pieces) < len(parts) or any(len(piece) % PANEL for piece in pieces[:-1]):
+            pieces = [self._stacked(parts, shape)]
+        n_out, n_in = sum(map(len, pieces)), pieces[0].shape[1]
+        packed, at = new_panels(dtype, n_out, n_in, self._pool), 0
+        for piece in pieces:
+            end = at - (-len(piece) // PANEL)
+            PACK[dtype](piece, self._threads, packed[at:end])
+            at = end
+        return packed
 
     def _blocks(self, parts: Parts, dtype: str) -> tuple[NDArray[Any], str]:
         """Quantised rows of the checkpoint and their format."""

@@ -38,7 +38,6 @@ def optimize(graph: Graph, max_columns: int | None = None, attention_dtype: str 
     attention_dtype : str
         For `lower_attention`: what self-attention's keys and values are packed in.
     """
-    verify(graph)
     graph = drop_dead(graph)
     graph = conv_as_matmul(graph)
     graph = fuse_epilogues(graph)

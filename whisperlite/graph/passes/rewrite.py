@@ -53,6 +53,11 @@ def rewrite(graph: Graph, visit: Callable[[Rewriter, NodeId, Node], NodeId]) -> 
     return drop_dead(rewriter.new)
 
 
+def has_op(graph: Graph, op: str) -> bool:
+    """Whether a pass that looks for nodes of this op has anything to do."""
+    return any(node.op == op for _, node in graph)
+
+
 def drop_dead(graph: Graph) -> Graph:
     """Drop what no output depends on.
 
