@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from cli_each import cli_each
+from cli_each import cli_call, cli_each
 
 import whisperlite
 from whisperlite.audio.vad import VadOptions
@@ -62,8 +62,8 @@ def test_demo():
 
 def test_version_help_and_knobs():
     assert cli("--version").stdout == f"whisperlite {whisperlite.__version__}\n"
-    assert "--no-speech-threshold" in cli("transcribe", "--help", env={**NO_CONFIG, "COLUMNS": "200"}).stdout
-    assert "WHISPERLITE_CHECK" in cli("knobs").stdout
+    assert "--no-speech-threshold" in cli_call("transcribe", "--help", COLUMNS=200).stdout
+    assert "WHISPERLITE_CHECK" in cli_call("knobs").stdout
 
 
 def test_transcribe_prints_and_writes_openais_formats(demo, tmp_path):
@@ -80,7 +80,7 @@ def test_transcribe_prints_and_writes_openais_formats(demo, tmp_path):
 
 def test_every_format_and_layout(demo, tmp_path):
     arguments = ["--model", "nano", "--language", "en", "--word-timestamps", "--quiet", "--max_words_per_line", 2]
-    done = cli("transcribe", demo, *arguments, "--output-format", "all", "--output-dir", tmp_path)
+    done = cli_call("transcribe", demo, *arguments, "--output-format", "all", "--output-dir", tmp_path)
     assert done.returncode == 0 and done.stdout == done.stderr == ""
     assert {path.name for path in tmp_path.iterdir()} == {f"demo{suffix}" for suffix in SUFFIXES.values()}
     cues = (tmp_path / "demo.srt").read_text().strip().split("\n\n")
@@ -96,7 +96,7 @@ def test_two_channels_as_speakers(demo, tmp_path):
     late = np.concatenate([np.zeros(16000, np.float32), samples])[: len(samples)]
     soundfile.write(tmp_path / "call.wav", np.stack([samples, late], axis=1), 16000)
     arguments = ["--model", "nano", "--language", "en", "--output-format", "vtt", "--output-dir", tmp_path]
-    done = cli("transcribe", tmp_path / "call.wav", demo, "--diarize", "--speakers", "Ann, Bob", *arguments)
+    done = cli_call("transcribe", tmp_path / "call.wav", demo, "--diarize", "--speakers", "Ann, Bob", *arguments)
     assert done.returncode == 1 and "has 1 channel" in done.stderr  # of the demo
     text = (tmp_path / "call.vtt").read_text()
     assert text.count("<v Ann>") == text.count("<v Bob>") > 0
@@ -105,7 +105,7 @@ def test_two_channels_as_speakers(demo, tmp_path):
 
 def test_one_failed_file_does_not_stop_the_others(demo, tmp_path):
     missing = tmp_path / "missing.wav"
-    done = cli(
+    done = cli_call(
         "transcribe", missing, demo, "--model", "nano", "--language", "en", "--output-format", "txt", cwd=tmp_path
     )
     assert done.returncode == 1
@@ -131,7 +131,7 @@ def test_inputs_of_one_name_do_not_overwrite_each_other(demo, tmp_path):
         "srt,tsv",
         "--quiet",
     ]
-    done = cli("transcribe", *arguments, cwd=tmp_path)
+    done = cli_call("transcribe", *arguments, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout == ""
     assert sorted(path.name for path in tmp_path.glob("*.*")) == [
         "x.flac-2.srt",
@@ -144,13 +144,13 @@ def test_inputs_of_one_name_do_not_overwrite_each_other(demo, tmp_path):
 def test_speech_alone(demo):
     options = ["--model", "nano", "--language", "en", "--verbose"]
     vad = ["--vad-filter", "--vad-min-silence-duration-ms", 500, "--vad_speech_pad_ms", 100]
-    done = cli("transcribe", demo, *options, *vad, "--vad-model", "energy")
+    done = cli_call("transcribe", demo, *options, *vad, "--vad-model", "energy")
     assert done.returncode == 0 and all(LINE.fullmatch(line) for line in done.stdout.splitlines())
     assert re.match(r"no speech in \d\.\d\d of 5\.91 s\n", done.stderr)
     assert "] silent: vad_filter, probability of speech under 0.5\n" in done.stderr
-    assert " silent: " not in cli("transcribe", demo, *options).stderr
-    fails(cli("transcribe", demo, *options, "--vad", "--vad-model", "nix"), 2, "vad model 'nix'")
-    fails(cli("transcribe", demo, *options, "--vad-threshold", 0.3), 2, "needs vad_filter=True")
+    assert " silent: " not in cli_call("transcribe", demo, *options).stderr
+    fails(cli_call("transcribe", demo, *options, "--vad", "--vad-model", "nix"), 2, "vad model 'nix'")
+    fails(cli_call("transcribe", demo, *options, "--vad-threshold", 0.3), 2, "needs vad_filter=True")
 
 
 def test_audio_from_standard_input(demo):
@@ -239,7 +239,9 @@ def test_bad_models(demo, tmp_path):
 
 def test_folder_that_cannot_be_written(demo, tmp_path):
     (tmp_path / "file").write_text("")
-    done = cli("transcribe", demo, "--model", "nano", "--language", "en", "-q", "--output-dir", tmp_path / "file")
+    done = cli_call(
+        "transcribe", demo, "--model", "nano", "--language", "en", "-q", "--output-dir", tmp_path / "file"
+    )
     fails(done, 1, "file")
 
 
@@ -358,7 +360,7 @@ def test_a_call_of_openais_command_line(demo, tmp_path):
         "--no_speech_threshold 0.6 --highlight_words False --max_words_per_line 3 --threads 0 --clip_timestamps 0 "
         "--hallucination_silence_threshold None --carry_initial_prompt False"
     )
-    done = cli("transcribe", demo, *arguments.split())
+    done = cli_call("transcribe", demo, *arguments.split())
     assert done.returncode == 0 and done.stdout == done.stderr == ""
     assert (tmp_path / "demo.srt").read_text().count("-->") >= 2
 
@@ -366,8 +368,11 @@ def test_a_call_of_openais_command_line(demo, tmp_path):
 def test_translate_is_a_task(demo):
     arguments = ["--model", "nano", "--language", "en"]
     done = cli("translate", demo, *arguments)
-    assert done.returncode == 0 and done.stdout == cli("transcribe", demo, *arguments, "--task", "translate").stdout
-    fails(cli("translate", demo, "--task", "translate"), 2, "--task")
+    assert (
+        done.returncode == 0
+        and done.stdout == cli_call("transcribe", demo, *arguments, "--task", "translate").stdout
+    )
+    fails(cli_call("translate", demo, "--task", "translate"), 2, "--task")
 
 
 def test_folders_globs_and_resume(demo, tmp_path):
@@ -378,42 +383,42 @@ def test_folders_globs_and_resume(demo, tmp_path):
     (tmp_path / "deep" / "c.flac").write_bytes(b"no audio at all")
     out = tmp_path / "out"
     arguments = [tmp_path, "--model", "nano", "--language", "en", "-q", "-f", "txt,srt", "-o", out, "--resume"]
-    first = cli("transcribe", *arguments)
+    first = cli_call("transcribe", *arguments)
     assert first.returncode == 1
     assert sorted(path.name for path in out.iterdir()) == ["a.srt", "a.txt", "b.srt", "b.txt"]
     assert "2 done, 1 failed of 3 files" in first.stderr
     (out / "b.srt").unlink()
     os.utime(out / "a.srt", (2e9, 2e9))
     marked = (out / "a.txt").stat().st_mtime_ns
-    again = cli("transcribe", *arguments)
+    again = cli_call("transcribe", *arguments)
     assert "1 done, 1 skipped, 1 failed of 3 files" in again.stderr
     assert f"{tmp_path / 'a.flac'}: finished before" in again.stderr
     assert (out / "b.srt").is_file() and (out / "a.txt").stat().st_mtime_ns == marked
     os.utime(tmp_path / "a.flac", (3e9, 3e9))  # recorded anew
-    only = cli("transcribe", str(tmp_path / "*.flac"), *arguments[1:])
+    only = cli_call("transcribe", str(tmp_path / "*.flac"), *arguments[1:])
     assert only.returncode == 0 and only.stderr == "" and (out / "a.txt").stat().st_mtime_ns > marked
 
 
 def test_a_folder_with_one_file_is_a_batch_of_files(demo, tmp_path):
     (tmp_path / "a.flac").write_bytes(Path(demo).read_bytes())
     arguments = ["--model", "nano", "--language", "en", "--batch-size", 4]
-    done = cli("transcribe", tmp_path, *arguments)
-    assert done.returncode == 0 and done.stdout == cli("transcribe", demo, *arguments[:-2]).stdout
+    done = cli_call("transcribe", tmp_path, *arguments)
+    assert done.returncode == 0 and done.stdout == cli_call("transcribe", demo, *arguments[:-2]).stdout
     parts = ["--condition-on-previous-text", "False", "--vad", "--chunk-length", 30]
-    assert LINE.match(cli("transcribe", demo, *arguments, *parts).stdout)
+    assert LINE.match(cli_call("transcribe", demo, *arguments, *parts).stdout)
 
 
 def test_all_finished_needs_no_model(demo, tmp_path):
     arguments = [demo, "--language", "en", "-f", "txt", "-o", tmp_path, "--resume", "--model"]
-    assert cli("transcribe", *arguments, "nano").returncode == 0
-    done = cli("transcribe", *arguments, tmp_path / "none.pt")
+    assert cli_call("transcribe", *arguments, "nano").returncode == 0
+    done = cli_call("transcribe", *arguments, tmp_path / "none.pt")
     assert done.returncode == 0 and done.stdout == "" and "finished before" in done.stderr
 
 
 def test_json_lines(demo, tmp_path):
     missing = tmp_path / "missing.wav"
     arguments = [demo, missing, "--model", "nano", "--json-lines", "-f", "txt", "-o", tmp_path]
-    done = cli("transcribe", *arguments, "--verbose")
+    done = cli_call("transcribe", *arguments, "--verbose")
     assert done.returncode == 1
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["event"] for event in events] == [
@@ -428,9 +433,9 @@ def test_json_lines(demo, tmp_path):
     assert {name: events[6][name] for name in ("files", "done", "skipped", "failed", "not_started")} == {
         "files": 2, "done": 1, "skipped": 0, "failed": 1, "not_started": 0,
     }  # fmt: skip
-    drafted = cli("transcribe", demo, "--model", "nano", "--draft", "nano", "--json-lines", "--verbose").stdout
+    drafted = cli_call("transcribe", demo, "--model", "nano", "--draft", "nano", "--json-lines", "--verbose").stdout
     assert json.loads(drafted.splitlines()[3])["attempts"][0]["draft"]["drafted"] >= 0
-    quiet = cli("transcribe", demo, "--model", "nano", "--json-lines", "--quiet").stdout
+    quiet = cli_call("transcribe", demo, "--model", "nano", "--json-lines", "--quiet").stdout
     assert [json.loads(line)["event"] for line in quiet.splitlines()] == ["start", "done", "summary"]
 
 
@@ -466,7 +471,7 @@ def test_interrupt_tells_what_was_done(demo, tmp_path):
 def test_words_batch_and_record(demo, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(16000 * 2), 16000)
     arguments = ["--model", "nano", "--language", "en", "--word-timestamps", "--alternatives", 1, "--verbose"]
-    done = cli(
+    done = cli_call(
         "transcribe", demo, tmp_path / "none.wav", tmp_path / "silent.wav", "--batch-size", 2, *arguments,
         "--output-format", "json", cwd=tmp_path,
     )  # fmt: skip

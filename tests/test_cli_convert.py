@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_each import cli_each
+from cli_each import cli_call, cli_each
 
 from whisperlite.checkpoint import open_checkpoint, resolve
 from whisperlite.checkpoint.ggml import read_ggml_header
@@ -24,7 +24,7 @@ def test_convert_and_back(tmp_path):
     target, folder = tmp_path / "nano.bin", tmp_path / "nano-hf"
     done = cli("convert", "nano", target)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{target}\n", "")
-    assert cli("convert", target, folder, "--alignment-heads", "2:0,3:1").returncode == 0
+    assert cli_call("convert", target, folder, "--alignment-heads", "2:0,3:1").returncode == 0
     with open_checkpoint(resolve("nano")) as nano, open_checkpoint(folder) as back:
         assert back.alignment_heads == ((2, 0), (3, 1))
         for name in nano.names():
@@ -88,7 +88,7 @@ convert(resolve("nano"), sys.argv[1], sys.argv[2], sys.argv[3], companions, prog
 def test_a_killed_convert_leaves_the_old_target_or_none(tmp_path, format, type, existing):
     target = tmp_path / "model"
     if existing:
-        assert cli("convert", "nano", target, "--format", format).returncode == 0
+        assert cli_call("convert", "nano", target, "--format", format).returncode == 0
     before = contents(target)
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, target, format, type],
@@ -100,7 +100,7 @@ def test_a_killed_convert_leaves_the_old_target_or_none(tmp_path, format, type, 
     assert contents(target) == before
     assert target.exists() == existing
     assert (
-        cli("convert", "nano", target, "--format", format).returncode == 0
+        cli_call("convert", "nano", target, "--format", format).returncode == 0
     )  # what is left behind is in nobody's way
     open_checkpoint(target).close()
 

@@ -365,7 +365,9 @@ def test_the_list_of_models_and_the_cache(hub, ask, tmp_path):
     row = row_of("tiny")
     assert "MB" in row.split("MB", 1)[1] and "openai/whisper-tiny" in row and "in part" not in row
     calls = {"first": "tiny", "again": "tiny", "built in": "nano", "unknown": "nonesuch"}
-    freed = cli_each({call: ["models", "--free", name] for call, name in calls.items()}, HF_HOME=tmp_path / "home")
+    freed = cli_each(
+        {call: ["models", "--free", name] for call, name in calls.items()}, alone=True, HF_HOME=tmp_path / "home"
+    )
     assert freed["first"].stdout.startswith("freed ")
     again = freed["again"]
     assert again.returncode == 1 and again.stderr.startswith("error: openai/whisper-tiny is not in the cache")

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from cli_each import cli_call
 
 import whisperlite
 from whisperlite.audio.vad import VadOptions
@@ -176,10 +177,10 @@ def test_command(tmp_path):
     done = cli("plot", DEMO, "--model", "nano", "--language", "en", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "wrote demo.words.png\n")
     assert (tmp_path / "demo.words.png").read_bytes().startswith(b"\x89PNG")
-    done = cli("plot", DEMO, "--kind", "speech", "-o", tmp_path / "s.svg")
+    done = cli_call("plot", DEMO, "--kind", "speech", "-o", tmp_path / "s.svg")
     assert done.returncode == 0 and (tmp_path / "s.svg").is_file()
     text = ("--text", "Hotel one left three kilo.")
-    done = cli("plot", DEMO, "--kind", "attention", "--model", "nano", "--language", "en", *text, cwd=tmp_path)
+    done = cli_call("plot", DEMO, "--kind", "attention", "--model", "nano", "--language", "en", *text, cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "demo.attention.png").is_file()
 
 
@@ -193,7 +194,7 @@ def test_command(tmp_path):
     ],
 )
 def test_command_refuses(arguments, code, message, tmp_path):
-    done = cli("plot", *arguments, cwd=tmp_path)
+    done = cli_call("plot", *arguments, cwd=tmp_path)
     assert done.returncode == code and message in done.stderr
     assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
 

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from cli_each import cli_each
+from cli_each import cli_call, cli_each
 
 import whisperlite
 from whisperlite import load_audio
@@ -41,7 +41,11 @@ def test_each_segment_is_a_line(demo):
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and all(LINE.fullmatch(line) for line in lines)
     assert lines[0].endswith(" Hotel one left three kilo.")
-    assert cli(demo, "--policy", "align-att", "--chunk_seconds", 1).stdout.splitlines()[1].endswith(" Tango.")
+    assert (
+        cli_call(*COMMAND[3:], demo, "--policy", "align-att", "--chunk_seconds", 1)
+        .stdout.splitlines()[1]
+        .endswith(" Tango.")
+    )
 
 
 def test_a_pipe_of_raw_samples(demo, demo_pcm):
@@ -56,7 +60,7 @@ def test_a_container_on_standard_input(demo):
 
 
 def test_events_as_json(demo):
-    events = [json.loads(line) for line in cli(demo, "--json-lines").stdout.splitlines()]
+    events = [json.loads(line) for line in cli_call(*COMMAND[3:], demo, "--json-lines").stdout.splitlines()]
     assert {"level", "speech start", "tentative", "committed", "segment closed", "speech end"} == {
         event["event"] for event in events
     }
@@ -91,7 +95,7 @@ def test_wrong_calls(name, wrong_calls):
 
 
 def test_a_missing_file_and_a_missing_microphone():
-    done = cli("none.wav")
+    done = cli_call(*COMMAND[3:], "none.wav")
     assert done.returncode == 1 and "does not exist" in done.stderr
     without = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     code = "import sys; sys.modules['sounddevice'] = None; from whisperlite.cli import main; sys.exit(main())"
