@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
+import shutil
 import subprocess
 import sys
 
@@ -40,6 +42,11 @@ def test_every_kernel_is_found_by_its_name():
                 assert getattr(module, kernel.name) is kernel
 
 
+def foreseen_of(model: Whisper) -> list[Kernel]:
+    sizes = {"A": 1, "B": 1, "N": 1, "R": 1, "T": model.dims.n_audio_ctx, "U": 1}
+    return precompile.kernels_of(make_plan(model._graph(part, ()), sizes) for part in PARTS)
+
+
 @pytest.mark.parametrize("compute_type", ["default", "float32", "bfloat16", "int8"])
 def test_the_kernels_foreseen_are_those_a_model_asks_for(compute_type, monkeypatch):
     monkeypatch.setenv("WHISPERLITE_BF16", "widen")  # a measurement would ask for others too
@@ -52,9 +59,7 @@ def test_the_kernels_foreseen_are_those_a_model_asks_for(compute_type, monkeypat
 
     monkeypatch.setattr(Kernel, "address", noted)
     model = Whisper(RandomCheckpoint(EVEN), compute_type, threads=2)
-    sizes = {"A": 1, "B": 1, "N": 1, "R": 1, "T": model.dims.n_audio_ctx, "U": 1}
-    foreseen = precompile.kernels_of(make_plan(model._graph(part, ()), sizes) for part in PARTS)
-    assert {kernel.name for kernel in foreseen} == asked
+    assert {kernel.name for kernel in foreseen_of(model)} == asked
 
 
 @needs_objects
@@ -103,6 +108,16 @@ def test_the_first_missing_kernel_asks_once(empty_cache):
 @needs_objects
 @pytest.mark.slow
 def test_a_model_s_first_load_compiles_in_processes(tmp_path):
+    """With some kernels missing; that they may all be, commands show which find an empty folder."""
+    model = Whisper(RandomCheckpoint(EVEN), "int8", threads=2)
+    expected = model.encode(np.ones((1, 13, 82), np.float32))[0, 0, :4]
+    for kernel in foreseen_of(model):
+        kernel.address()
+    folder = tmp_path / registry.cache_folder().name
+    shutil.copytree(registry.cache_folder(), folder)
+    missing = ("rows.transpose_frames_f32", "rows.layer_norm_f32", "interpreter.serve")
+    for name in missing:
+        (folder / f"{name}.o").unlink()
     code = (
         "import sys; sys.path.insert(0, 'tests'); import numpy as np;"
         "from tiny_checkpoint import EVEN, RandomCheckpoint; from whisperlite.model import Whisper;"
@@ -116,9 +131,10 @@ def test_a_model_s_first_load_compiles_in_processes(tmp_path):
         text=True,
         check=True,
     )
-    assert "kernels in 2 processes" in done.stderr
+    assert "compiling 3 kernels in 2 processes" in done.stderr
+    assert set(re.findall(r"^whisperlite: compiled (\w+) in ", done.stderr, re.MULTILINE)) == {
+        name.partition(".")[2] for name in missing
+    }
     *values, compiled_here = done.stdout.split()
     assert compiled_here == "False"
-    model = Whisper(RandomCheckpoint(EVEN), "int8", threads=2)
-    expected = model.encode(np.ones((1, 13, 82), np.float32))[0, 0, :4]
     np.testing.assert_array_equal(np.array(values, np.float32), expected)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -199,10 +201,23 @@ def test_a_cache_folder_that_cannot_be_written_breaks_nothing(where):
 NUMBAS_CACHE = "from whisperlite.kernels import registry; registry.KEEPS_OBJECTS = False;"
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """By code: a cache folder that it filled."""
+
+    @cache
+    def fill(code):
+        folder = tmp_path_factory.mktemp("kernels")
+        run_python(code, WHISPERLITE_CACHE_DIR=str(folder))
+        return folder
+
+    return fill
+
+
 @pytest.mark.parametrize("code", [RUN_A_KERNEL, NUMBAS_CACHE + RUN_A_KERNEL], ids=["objects", "numba"])
 @pytest.mark.parametrize("damage", [lambda old: old[:20], lambda old: old[:-9] + bytes(9), lambda old: b""])
-def test_a_damaged_cache_breaks_nothing(tmp_path, code, damage):
-    run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
+def test_a_damaged_cache_breaks_nothing(filled, tmp_path, code, damage):
+    shutil.copytree(filled(code), tmp_path, dirs_exist_ok=True)
     damaged = [path for path in tmp_path.rglob("*") if path.suffix in (".o", ".nbi", ".nbc")]
     assert damaged
     for path in damaged:
@@ -213,9 +228,9 @@ def test_a_damaged_cache_breaks_nothing(tmp_path, code, damage):
 
 
 @pytest.mark.skipif(not registry.KEEPS_OBJECTS, reason="object files are kept on 64-bit Linux only")
-def test_code_that_this_process_cannot_run_is_compiled_anew(tmp_path):
+def test_code_that_this_process_cannot_run_is_compiled_anew(filled, tmp_path):
     """LLVM ends the process when object code asks for a symbol that nobody has; so nothing may get that far."""
-    run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    shutil.copytree(filled(RUN_A_KERNEL), tmp_path, dirs_exist_ok=True)
     (path,) = tmp_path.rglob("*.o")
     code = path.read_bytes()[len(objects.MAGIC) + 32 :].partition(b"\n")[2]
     assert "PyErr_SetString" in objects.undefined_symbols(code)
@@ -226,10 +241,9 @@ def test_code_that_this_process_cannot_run_is_compiled_anew(tmp_path):
 
 
 @pytest.mark.skipif(not registry.KEEPS_OBJECTS, reason="object files are kept on 64-bit Linux only")
-def test_cached_kernels_load_without_numba_s_compiler(tmp_path):
+def test_cached_kernels_load_without_numba_s_compiler(filled):
     code = RUN_A_KERNEL + "; import sys; print('numba.cpython.numbers' in sys.modules)"  # lowering of arithmetic
-    run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
-    again = run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    again = run_python(code, WHISPERLITE_CACHE_DIR=str(filled(RUN_A_KERNEL)))
     assert again.stdout == "10.0\nFalse\n"
 
 
@@ -245,29 +259,50 @@ def test_the_cache_folder_changes_with_any_kernel_source(monkeypatch, tmp_path):
         registry.cache_folder.cache_clear()
 
 
+LOGITS = """
+import sys
+sys.path.insert(0, "tests")
+import numpy as np
+from tiny_checkpoint import EVEN, RandomCheckpoint
+from whisperlite.kernels import cpu
+from whisperlite.model import Whisper
+print(cpu.vector_width())
+for compute_type in ("float32", "bfloat16", "int8"):
+    model = Whisper(RandomCheckpoint(EVEN), compute_type, threads=1)
+    cross = model.cross_kv(model.encode(np.ones((1, 13, 82), np.float32)))
+    print(*model.prefill([[1, 2, 3]], model.new_cache(1), cross)[0, 0, :8].tolist())
+"""
+CPUS = {
+    "host": {},
+    "AVX2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+f16c"},
+    "generic": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+}
+
+
+@pytest.fixture(scope="module")
+def logits_by_cpu():
+    """Lanes of a vector, and logits by compute type: for this CPU, and as Numba's own switches ask."""
+    found = {}
+    for name, switches in CPUS.items():
+        width, *lines = run_python(LOGITS, **switches, WHISPERLITE_BF16="widen").stdout.splitlines()
+        values = [np.array(line.split(), np.float64) for line in lines]
+        found[name] = int(width), dict(zip(("float32", "bfloat16", "int8"), values, strict=True))
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("compute_type", ["float32", "bfloat16", "int8"])
-def test_narrower_instruction_sets_give_the_same_model(compute_type):
-    """AVX2 and generic tiles, chosen as Numba's own switches ask."""
-    code = (
-        "import sys; sys.path.insert(0, 'tests'); import numpy as np;"
-        "from tiny_checkpoint import EVEN, RandomCheckpoint; from whisperlite.model import Whisper;"
-        f"from whisperlite.kernels import cpu; m = Whisper(RandomCheckpoint(EVEN), '{compute_type}', threads=1);"
-        "f = m.encode(np.ones((1, 13, 82), np.float32)); c = m.cross_kv(f);"
-        "l = m.prefill([[1, 2, 3]], m.new_cache(1), c); print(cpu.vector_width(), *l[0, 0, :8].tolist())"
-    )
-    results = {}
-    for name, features in (("haswell", "+avx2,+fma,+f16c"), ("generic", "")):
-        done = run_python(code, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features, WHISPERLITE_BF16="widen")
-        width, *values = done.stdout.split()
-        results[int(width)] = [float(value) for value in values]
-    host = [float(value) for value in run_python(code, WHISPERLITE_BF16="widen").stdout.split()[1:]]
-    assert set(results) == {8, 4}
-    for values in results.values():
+def test_narrower_instruction_sets_give_the_same_model(compute_type, logits_by_cpu):
+    host = logits_by_cpu["host"][1][compute_type]
+    assert {name: width for name, (width, _) in logits_by_cpu.items() if name != "host"} == {
+        "AVX2": 8,
+        "generic": 4,
+    }
+    for _, logits in logits_by_cpu.values():
         # Where weights are rounded, cross keys and values are float16 on CPUs that have it; and the rounding of
         # activations to bytes turns on the last bit of a float.
         tolerance = {"float32": 2e-5, "bfloat16": 1e-3, "int8": 2e-2}[compute_type]
-        np.testing.assert_allclose(values, host, atol=tolerance)
+        np.testing.assert_allclose(logits[compute_type], host, atol=tolerance)
 
 
 def test_no_two_compiled_functions_share_a_name():
