@@ -79,11 +79,11 @@ def check_frames(found: np.ndarray, samples: np.ndarray) -> None:
 def test_kernel_frames(n_frames, n_mels, level):
     pytest.importorskip("numba")
     from whisperlite.audio.mel import _window, mel_filters
-    from whisperlite.kernels.log_mel import log_mel_frames, pack_bands
+    from whisperlite.kernels.log_mel import log_mel_frames
 
     samples = noise(160 * (n_frames - 1) + 400, level)
     out = Guarded((n_mels, n_frames))
-    log_mel_frames(samples, _window(), *pack_bands(mel_filters(n_mels)), out.array)
+    log_mel_frames(samples, _window(), mel_filters(n_mels), out.array)
     out.check()
     check_frames(out.array, samples)
 
@@ -102,14 +102,48 @@ def test_reference_frames(n_frames):
 def test_pure_tones_reach_every_bin():
     pytest.importorskip("numba")
     from whisperlite.audio.mel import _window
-    from whisperlite.kernels.log_mel import log_mel_frames, pack_bands
+    from whisperlite.kernels.log_mel import log_mel_frames
 
     one_bin_each = np.eye(201, dtype=np.float32)
     for k in range(0, 201, 9):
         samples = np.cos(2 * np.pi * k * np.arange(400) / 400).astype(np.float32)
         out = np.empty((201, 1), np.float32)
-        log_mel_frames(samples, _window(), *pack_bands(one_bin_each), out)
+        log_mel_frames(samples, _window(), one_bin_each, out)
         assert np.argmax(out[:, 0]) == k
+
+
+def test_bands_of_any_width_and_number():
+    pytest.importorskip("numba")
+    from whisperlite.audio.mel import _window
+    from whisperlite.kernels.log_mel import log_mel_frames
+
+    filters = np.zeros((7, 201), np.float32)  # two groups of four; the fourth band is empty
+    for row, (first, n) in zip(
+        filters, [(0, 201), (200, 1), (7, 2), (0, 0), (190, 11), (0, 3), (60, 90)], strict=True
+    ):
+        row[first : first + n] = np.random.default_rng(n).uniform(0.5, 1, n)
+    samples = noise(160 * 4 + 400)
+    out = Guarded((7, 5))
+    log_mel_frames(samples, _window(), filters, out.array)
+    out.check()
+    frames = np.stack([samples[160 * f : 160 * f + 400] for f in range(5)]).astype(np.float64)
+    spectra = np.fft.rfft(frames * np.sin(np.pi * np.arange(400) / 400) ** 2, axis=1)
+    expected = np.log10(np.maximum(filters.astype(np.float64) @ (np.abs(spectra) ** 2).T, 1e-10))
+    np.testing.assert_allclose(out.array, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_frames", [1, 16, 21])
+def test_the_largest_value_is_of_a_frame_that_is_there(n_frames):
+    pytest.importorskip("numba")
+    from whisperlite.audio.mel import _window, mel_filters
+    from whisperlite.kernels.log_mel import log_mel_frames
+
+    samples = noise(160 * (n_frames - 1) + 400)
+    samples[-5:] *= 1000  # the last frame's window hides them; those of frames past it would not
+    out = np.empty((80, n_frames), np.float32)
+    assert log_mel_frames(samples, _window(), mel_filters(80), out) == out.max()
+    assert log_mel_frames(np.zeros_like(samples), _window(), mel_filters(80), out) == -10
+    assert (out == -10).all()
 
 
 def test_team_of_threads_gives_the_same_bits():
@@ -120,19 +154,15 @@ def test_team_of_threads_gives_the_same_bits():
 
     n_threads, n_frames = 3, 1001
     samples = noise(160 * (n_frames - 1) + 400)
-    bands, weights = log_mel.pack_bands(mel_filters(80))
     alone = np.empty((80, n_frames), np.float32)
-    log_mel.log_mel_frames(samples, _window(), bands, weights, alone)
+    largest = log_mel.log_mel_frames(samples, _window(), mel_filters(80), alone)
 
     together = Guarded((80, n_frames))
     scratch = Guarded((n_threads * log_mel.SCRATCH_BYTES,), np.uint8)
-    arrays = {
-        "samples": samples, "window": _window(), "twiddles": log_mel._twiddles(), "bands": bands,
-        "weights": weights, "scratch": scratch.array, "out": together.array,
-    }  # fmt: skip
-    words = {"n_frames": n_frames, "n_mels": 80, "ldo": together.array.strides[0]}
-    words |= {name: array.ctypes.data for name, array in arrays.items()}
-    args = np.array([words[name] for name in log_mel.log_mel_f32.params], np.int64)
+    maxima = Guarded.of(log_mel.maxima_for(n_threads))
+    constants = log_mel.Constants(_window(), mel_filters(80))
+    words = log_mel.log_mel_arguments(samples, constants, together.array, maxima.array, scratch.array)
+    args = log_mel.log_mel_f32.words(words)
     sync = np.zeros(SYNC_WORDS, np.int64)
     entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(log_mel.log_mel_f32.address())
     team = [
@@ -145,7 +175,9 @@ def test_team_of_threads_gives_the_same_bits():
         thread.join()
     together.check()
     scratch.check()
+    maxima.check()
     np.testing.assert_array_equal(together.array, alone)
+    assert maxima.array.max() == largest == alone.max()
 
 
 NARROW = {

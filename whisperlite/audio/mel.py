@@ -10,12 +10,16 @@ frames only; ``floor_and_scale`` needs the maximum over everything.
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from whisperlite import knobs, trace
 from whisperlite.errors import AudioError, OptionError
 from whisperlite.runtime.threads import checked_threads
+
+if TYPE_CHECKING:
+    from whisperlite.kernels.log_mel import Constants
 
 SAMPLE_RATE = 16000
 N_FFT = 400
@@ -134,8 +138,10 @@ def log_mel_spectrogram(
         ``padding`` is negative, or ``n_mels`` or ``threads`` out of range.
     """
     # ref: openai/whisper audio.py log_mel_spectrogram
-    log_mel = log_mel_power(audio, n_mels, padding, threads)
-    return floor_and_scale(log_mel, log_mel.max(), threads)
+    if uses_kernels():
+        return _compiled_log_mel(audio, n_mels, padding, threads, scale=True)
+    log_mel = log_mel_power(audio, n_mels, padding)
+    return floor_and_scale(log_mel, log_mel.max(initial=SILENT_LOG_POWER))
 
 
 def log_mel_power(audio: np.ndarray, n_mels: int = 80, padding: int = 0, threads: int | None = None) -> np.ndarray:
@@ -143,24 +149,56 @@ def log_mel_power(audio: np.ndarray, n_mels: int = 80, padding: int = 0, threads
 
     Frame f is centred on sample ``160*f``. Beyond its ends the padded audio is mirrored.
     """
+    if uses_kernels():
+        return _compiled_log_mel(audio, n_mels, padding, threads, scale=False)
+    from whisperlite.kernels.reference import log_mel as reference
+
+    out, spans = _spans(audio, n_mels, padding)
+    for samples, frames in spans:
+        reference.log_mel_frames(samples, _window(), mel_filters(n_mels), frames)
+    return out
+
+
+def _compiled_log_mel(audio: np.ndarray, n_mels: int, padding: int, threads: int | None, scale: bool) -> np.ndarray:
+    """``log_mel_spectrogram``, or without ``scale`` ``log_mel_power``: the team is woken once."""
+    from whisperlite.kernels import log_mel as kernels
+    from whisperlite.runtime.team import run_kernels
+
+    out, spans = _spans(audio, n_mels, padding)
+    n_threads = _shared_by(out, threads)
+    scratch, maxima = kernels.scratch_for(n_threads), kernels.maxima_for(n_threads)
+    calls = [
+        (kernels.log_mel_f32, kernels.log_mel_arguments(samples, packed(n_mels), frames, maxima, scratch))
+        for samples, frames in spans
+    ]
+    if scale:
+        calls.append((kernels.floor_and_scale_f32, kernels.floor_and_scale_arguments(out, maxima, scratch)))
+    run_kernels(calls, n_threads)
+    return out
+
+
+def _spans(audio: np.ndarray, n_mels: int, padding: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """An array for all frames, with those past the audio silent; samples and frames of the others, span by span.
+
+    Frames within the audio come first and are read in place, those at the edges from a copy.
+    """
     audio = _checked_audio(audio, padding)
     mel_filters(n_mels)  # refuses a wrong n_mels
     n_total = len(audio) + padding
     n_frames = n_total // HOP_LENGTH
     out = np.empty((n_mels, n_frames), np.float32)
-
-    # Frames within the audio are read in place; those at the edges from a copy; those past it are silent.
     n_head = min(-(-EDGE // HOP_LENGTH), n_frames)
     inner_end = max(n_head, min((len(audio) - EDGE) // HOP_LENGTH + 1, n_frames))
     silent_start = max(inner_end, min(-(-(len(audio) + EDGE) // HOP_LENGTH), n_frames))
+    out[:, silent_start:] = SILENT_LOG_POWER
+    spans = []
+    if n_head < inner_end:
+        spans.append((audio[n_head * HOP_LENGTH - EDGE :], out[:, n_head:inner_end]))
     for start, end in ((0, n_head), (inner_end, silent_start)):
         if start < end:
             span = mirrored(audio, 0, n_total, start * HOP_LENGTH - EDGE, (end - 1) * HOP_LENGTH + EDGE)
-            log_mel_span(span, out[:, start:end])
-    if n_head < inner_end:
-        log_mel_span(audio[n_head * HOP_LENGTH - EDGE :], out[:, n_head:inner_end], threads)
-    out[:, silent_start:] = SILENT_LOG_POWER
-    return out
+            spans.append((span, out[:, start:end]))
+    return out, spans
 
 
 def log_mel_span(samples: np.ndarray, out: np.ndarray, threads: int | None = 1) -> None:
@@ -180,8 +218,8 @@ def log_mel_span(samples: np.ndarray, out: np.ndarray, threads: int | None = 1) 
         from whisperlite.runtime.team import run_kernel
 
         n_threads = _shared_by(out, threads)
-        scratch = log_mel.scratch_for(n_threads)
-        arguments = log_mel.log_mel_arguments(samples, _window(), *packed_filters(len(out)), out, scratch)
+        scratch, maxima = log_mel.scratch_for(n_threads), log_mel.maxima_for(n_threads)
+        arguments = log_mel.log_mel_arguments(samples, packed(len(out)), out, maxima, scratch)
         run_kernel(log_mel.log_mel_f32, n_threads, **arguments)
     else:
         from whisperlite.kernels.reference import log_mel as reference
@@ -191,25 +229,16 @@ def log_mel_span(samples: np.ndarray, out: np.ndarray, threads: int | None = 1) 
 
 def floor_and_scale(log_mel: np.ndarray, maximum: float, threads: int | None = 1) -> np.ndarray:
     """``(max(log_mel, maximum - 8) + 4) / 4`` of (n_mels, F) float32, in place; gives ``log_mel``."""
-    floor = np.float32(maximum) - np.float32(8)
     if uses_kernels():
         from whisperlite.kernels import log_mel as kernels
         from whisperlite.runtime.team import run_kernel
 
         n_threads = _shared_by(log_mel, threads)
-        scratch = kernels.scratch_for(n_threads)
-        run_kernel(
-            kernels.floor_and_scale_f32,
-            n_threads,
-            x=log_mel.ctypes.data,
-            ldx=log_mel.strides[0],
-            n_rows=log_mel.shape[0],
-            n_cols=log_mel.shape[1],
-            floor_bits=int(floor.view(np.int32)),
-            scratch=kernels.scratch_address(scratch),
-        )
+        scratch, maxima = kernels.scratch_for(n_threads), np.full(1, maximum, np.float32)
+        arguments = kernels.floor_and_scale_arguments(log_mel, maxima, scratch)
+        run_kernel(kernels.floor_and_scale_f32, n_threads, **arguments)
         return log_mel
-    np.maximum(log_mel, floor, out=log_mel)
+    np.maximum(log_mel, np.float32(maximum) - np.float32(8), out=log_mel)
     log_mel += np.float32(4)
     log_mel *= np.float32(0.25)
     return log_mel
@@ -257,11 +286,11 @@ def _window() -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def packed_filters(n_mels: int) -> tuple[np.ndarray, np.ndarray]:
-    """``bands`` and ``weights`` of the compiled kernel."""
-    from whisperlite.kernels.log_mel import pack_bands
+def packed(n_mels: int) -> Constants:
+    """Window and filters in the form of the compiled kernel."""
+    from whisperlite.kernels.log_mel import Constants
 
-    return pack_bands(mel_filters(n_mels))
+    return Constants(_window(), mel_filters(n_mels))
 
 
 def uses_kernels() -> bool:

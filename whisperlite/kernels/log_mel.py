@@ -1,19 +1,23 @@
 """Log-mel power of overlapping frames, before any floor that depends on the whole input.
 
-In: samples, window, mel bands. Out: log10 of the mel power of each frame, at least -10.
-Knows nothing of: padding, the global maximum, audio formats.
+In: samples, window, mel bands. Out: log10 of the mel power of each frame, at least -10; the largest of them.
+Knows nothing of: padding, audio formats.
 
-A frame is a real Fourier transform of 400 = 16 x 25 points. As many frames as a register has lanes are transformed
-side by side, one per lane, so that no step needs a horizontal operation. With n = 25*n1 + n2 and k = k1 + 16*k2:
+A frame is a real Fourier transform of 400 points. As many frames as a register has lanes are transformed side by
+side, one per lane, so that no step needs a horizontal operation. 16 and 25 have no common factor, so with
+n = 25*n1 + 16*n2 (modulo 400), k1 = k modulo 16 and k2 = k modulo 25 the transform has two dimensions, with nothing
+to multiply by between them:
 
-    X[k1 + 16*k2] = sum over n2 of W25**(n2*k2) * W400**(n2*k1) * (sum over n1 of W16**(n1*k1) * x[25*n1 + n2])
+    X[k] = sum over n2 of W25**(n2*k2) * (sum over n1 of W16**(n1*k1) * x[n])
+
+ref: Good 1958; Thomas 1963 (prime-factor algorithm)
 
 The input is real, so k1 = 0 .. 8 give all bins up to the sign of their imaginary part, which power does not see.
+For k1 = 0 and 8 the inner sum is real: they go through the outer one together, as one complex sequence.
 """
 
 from __future__ import annotations
 
-import cmath
 import math
 from functools import cache
 
@@ -23,261 +27,407 @@ from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, Builder, Value, const, copy_bytes, int64, load_i64, vector
+from whisperlite.kernels.simd import F32, I64, Builder, Value, const, copy_bytes, fill_zero, int64, vector
 
 N_FFT, HOP, N_BINS = 400, 160, 201
 RADIX_REAL, RADIX_COMPLEX = 16, 25
-N_REAL_BINS = RADIX_REAL // 2 + 1
-MIN_POWER = 1e-10
+N_ROWS = RADIX_REAL // 2  # sequences of the outer sum: k1 = 0 with 8, then 1 .. 7
+MIN_LOG_POWER = -10.0
 
 LANES = cpu.vector_width()
 ROW_BYTES = 4 * LANES
-SPECTRA_AT = N_FFT * ROW_BYTES  # scratch: windowed samples, half-done spectra, power, a partial output
-POWER_AT = SPECTRA_AT + N_REAL_BINS * RADIX_COMPLEX * 2 * ROW_BYTES
-PARTIAL_AT = POWER_AT + N_BINS * ROW_BYTES
-SCRATCH_BYTES = (PARTIAL_AT + ROW_BYTES + 63) // 64 * 64
+COMPLEX_BYTES = 2 * ROW_BYTES
+PLACE_BYTES = N_ROWS * COMPLEX_BYTES
+# Scratch: columns, which power replaces, and spectra, which give room to the samples before and to the logarithms
+# behind them. Columns: sample 160*j + t of the first frame on, at row t < 160 and lane j; a frame reads three lanes
+# of a row and more, so rows are two registers long.
+COLUMNS_AT = POWER_AT = 0
+COLUMN_BYTES = 2 * ROW_BYTES
+SPECTRA_AT = HOP * COLUMN_BYTES
+SCRATCH_BYTES = (SPECTRA_AT + max(N_ROWS * RADIX_COMPLEX * COMPLEX_BYTES, (LANES + 2) * HOP * 4) + 63) // 64 * 64
 
-Complex = tuple[Value, Value | None]  # real and imaginary vectors; None is zero
+BANDS_AT_ONCE = 4  # chains of sums that do not wait for each other
+BAND_WORDS = 2 + 2 * BANDS_AT_ONCE
 
-
-def _times(b: Builder, x: Complex, w: complex) -> Complex:
-    """x times a number known now."""
-    re, im = x
-    if abs(w - 1) < 1e-12:
-        return x
-    if abs(w + 1j) < 1e-12:  # -i
-        return (const(0.0, LANES) if im is None else im), b.fneg(re)
-    wr, wi = const(w.real, LANES), const(w.imag, LANES)
-    if im is None:
-        return b.fmul(re, wr), b.fmul(re, wi)
-    return _times_value(b, (re, im), wr, wi)
+Complex = tuple[Value, Value]  # real and imaginary vectors
 
 
-def _times_value(b: Builder, x: Complex, wr: Value, wi: Value) -> Complex:
-    re, im = x
-    if im is None:
-        return b.fmul(re, wr), b.fmul(re, wi)
-    return simd.fma(b, re, wr, b.fneg(b.fmul(im, wi))), simd.fma(b, re, wi, b.fmul(im, wr))
+def _fma(b: Builder, x: Value, factor: float, y: Value) -> Value:
+    """``x * factor + y``, without a product for 1 and -1."""
+    if abs(factor) == 1:
+        return b.fadd(y, x) if factor > 0 else b.fsub(y, x)
+    return simd.fma(b, x, const(factor, LANES), y)
 
 
-def _sum(b: Builder, x: Complex, y: Complex) -> Complex:
-    im = x[1] if y[1] is None else y[1] if x[1] is None else b.fadd(x[1], y[1])
-    return b.fadd(x[0], y[0]), im
+def _real_transform16(b: Builder, total: list[Value], difference: list[Value]) -> list[Complex]:
+    """Bins 0 and 8 as one pair, then 1 .. 7, of 16 real values x: given x[p] + x[p+8] and x[p] - x[p+8]."""
+    half, tan, cos = math.sqrt(0.5), math.tan(math.pi / 8), math.cos(math.pi / 8)
+    bins: list[Complex] = [(total[0], total[0])] * N_ROWS
 
+    a = [b.fadd(total[p], total[p + 4]) for p in range(4)]
+    c = [b.fsub(total[p], total[p + 4]) for p in range(4)]
+    even, odd = b.fadd(a[0], a[2]), b.fadd(a[1], a[3])
+    bins[0] = b.fadd(even, odd), b.fsub(even, odd)
+    bins[4] = b.fsub(a[0], a[2]), b.fsub(a[3], a[1])
+    minus, plus = b.fsub(c[1], c[3]), b.fadd(c[1], c[3])
+    bins[2] = _fma(b, minus, half, c[0]), _fma(b, plus, -half, b.fneg(c[2]))
+    bins[6] = _fma(b, minus, -half, c[0]), _fma(b, plus, -half, c[2])
 
-def _difference(b: Builder, x: Complex, y: Complex) -> Complex:
-    im = x[1] if y[1] is None else b.fneg(y[1]) if x[1] is None else b.fsub(x[1], y[1])
-    return b.fsub(x[0], y[0]), im
-
-
-def _conjugate(b: Builder, x: Complex) -> Complex:
-    return x[0], None if x[1] is None else b.fneg(x[1])
-
-
-def _real_transform(b: Builder, x: list[Value]) -> list[Complex]:
-    """Bins 0 .. n/2 of n real values, n a power of two."""
-    n = len(x)
-    if n == 2:
-        return [(b.fadd(x[0], x[1]), None), (b.fsub(x[0], x[1]), None)]
-    even, odd = _real_transform(b, x[0::2]), _real_transform(b, x[1::2])
-    bins: list[Complex] = [even[0]] * (n // 2 + 1)
-    for k in range(n // 4 + 1):
-        turned = _times(b, odd[k], cmath.exp(-2j * math.pi * k / n))
-        bins[k] = _sum(b, even[k], turned)
-        if k != n // 4:
-            bins[n // 2 - k] = _conjugate(b, _difference(b, even[k], turned))
+    d = difference
+    minus, plus = b.fsub(d[2], d[6]), b.fadd(d[2], d[6])
+    near = _fma(b, minus, half, d[0]), _fma(b, plus, -half, b.fneg(d[4]))
+    far = _fma(b, minus, -half, d[0]), _fma(b, plus, half, b.fneg(d[4]))
+    first = _fma(b, d[5], -tan, d[1]), _fma(b, d[1], -tan, b.fneg(d[5]))  # over cos
+    third = _fma(b, d[3], tan, b.fneg(d[7])), _fma(b, d[7], -tan, b.fneg(d[3]))
+    total13 = b.fadd(first[0], third[0]), b.fadd(first[1], third[1])
+    difference13 = b.fsub(first[0], third[0]), b.fsub(first[1], third[1])
+    bins[1] = _fma(b, total13[0], cos, near[0]), _fma(b, total13[1], cos, near[1])
+    bins[7] = _fma(b, total13[0], -cos, near[0]), _fma(b, total13[1], cos, b.fneg(near[1]))
+    bins[5] = _fma(b, difference13[1], cos, far[0]), _fma(b, difference13[0], -cos, far[1])
+    bins[3] = _fma(b, difference13[1], -cos, far[0]), _fma(b, difference13[0], -cos, b.fneg(far[1]))
     return bins
 
 
-def _transform5(b: Builder, x: list[Complex]) -> list[Complex]:
-    """Bins of 5 complex values; pairs x[j] and x[5-j] share their products."""
+def _factors(k: int) -> list[float]:
+    """What ``_transform5`` multiplies by where value j is first turned back by ``2 pi j k / 25``.
+
+    A turn is a product with the angle's tangent and another with its cosine, which goes into factors that follow.
+    """
+    angles = [2 * math.pi * j * k / RADIX_COMPLEX for j in range(5)]
+    cos = [math.cos(angle) for angle in angles]
     c1, c2 = math.cos(2 * math.pi / 5), math.cos(4 * math.pi / 5)
     s1, s2 = math.sin(2 * math.pi / 5), math.sin(4 * math.pi / 5)
-    sum1, sum2 = _sum(b, x[1], x[4]), _sum(b, x[2], x[3])
-    dif1, dif2 = _difference(b, x[1], x[4]), _difference(b, x[2], x[3])
-
-    def mixed(start: Complex, p: Complex, weight_p: float, q: Complex, weight_q: float) -> list[Value]:
-        wp, wq = const(weight_p, LANES), const(weight_q, LANES)
-        return [simd.fma(b, q[i], wq, simd.fma(b, p[i], wp, start[i])) for i in (0, 1)]
-
-    def crossed(p: Complex, weight_p: float, q: Complex, weight_q: float) -> list[Value]:
-        wp, wq = const(weight_p, LANES), const(weight_q, LANES)
-        return [simd.fma(b, q[i], wq, b.fmul(p[i], wp)) for i in (0, 1)]
-
-    even1, even2 = mixed(x[0], sum1, c1, sum2, c2), mixed(x[0], sum1, c2, sum2, c1)
-    odd1, odd2 = crossed(dif1, s1, dif2, s2), crossed(dif1, s2, dif2, -s1)
     return [
-        _sum(b, x[0], _sum(b, sum1, sum2)),
-        (b.fadd(even1[0], odd1[1]), b.fsub(even1[1], odd1[0])),
-        (b.fadd(even2[0], odd2[1]), b.fsub(even2[1], odd2[0])),
-        (b.fsub(even2[0], odd2[1]), b.fadd(even2[1], odd2[0])),
-        (b.fsub(even1[0], odd1[1]), b.fadd(even1[1], odd1[0])),
+        *[math.tan(angle) for angle in angles[1:]],
+        cos[4] / cos[1], cos[3] / cos[2],
+        cos[1], cos[2], c1 * cos[1], c2 * cos[2], c2 * cos[1], c1 * cos[2],
+        s2 * cos[2] / (s1 * cos[1]), s1 * cos[2] / (s2 * cos[1]), s1 * cos[1], s2 * cos[1],
+    ]  # fmt: skip
+
+
+def _transform5(b: Builder, x: list[Complex], factors: list[Value], turned: bool) -> list[Complex]:
+    """Bins of 5 complex values, or of 5 that are first ``turned``."""
+    tangents, (ratio1, ratio2), factors = factors[:4], factors[4:6], factors[6:]
+    first1, first2, near1, near2, far1, far2, odd_ratio1, odd_ratio2, odd1, odd2 = factors
+    y = x[:1]
+    for (re, im), tan in zip(x[1:], tangents, strict=True):
+        y.append((simd.fma(b, im, tan, re), simd.fma(b, b.fneg(re), tan, im)) if turned else (re, im))
+    bins: list[list[Value]] = [[], [], [], [], []]  # bin 0; what bins 1 and 4, 2 and 3 share; how they differ
+    for i in (0, 1):
+        x0, x1, x2, x3, x4 = [value[i] for value in y]
+        total1, total2 = simd.fma(b, x4, ratio1, x1), simd.fma(b, x3, ratio2, x2)
+        difference1, difference2 = simd.fma(b, b.fneg(x4), ratio1, x1), simd.fma(b, b.fneg(x3), ratio2, x2)
+        for out, factor1, factor2 in zip(bins, (first1, near1, far1), (first2, near2, far2), strict=False):
+            out.append(simd.fma(b, total2, factor2, simd.fma(b, total1, factor1, x0)))
+        bins[3].append(simd.fma(b, difference2, odd_ratio1, difference1))
+        bins[4].append(simd.fma(b, b.fneg(difference2), odd_ratio2, difference1))
+    first, near, far, d1, d2 = bins
+    return [
+        (first[0], first[1]),
+        (simd.fma(b, d1[1], odd1, near[0]), simd.fma(b, b.fneg(d1[0]), odd1, near[1])),
+        (simd.fma(b, d2[1], odd2, far[0]), simd.fma(b, b.fneg(d2[0]), odd2, far[1])),
+        (simd.fma(b, b.fneg(d2[1]), odd2, far[0]), simd.fma(b, d2[0], odd2, far[1])),
+        (simd.fma(b, b.fneg(d1[1]), odd1, near[0]), simd.fma(b, d1[0], odd1, near[1])),
     ]
 
 
-def _transform25(b: Builder, x: list[Complex]) -> list[Complex]:
-    """Bins of 25 complex values, as 5 x 5."""
-    inner = [_transform5(b, x[j::5]) for j in range(5)]
-    bins: list[Complex] = [x[0]] * 25
-    for k in range(5):
-        turned = [_times(b, inner[j][k], cmath.exp(-2j * math.pi * j * k / 25)) for j in range(5)]
-        bins[k::5] = _transform5(b, turned)
-    return bins
+def _load_complex(b: Builder, address: Value) -> Complex:
+    kind = vector(F32, LANES)
+    return simd.load(b, address, kind), simd.load(b, simd.offset(b, address, ROW_BYTES), kind)
+
+
+def _store_complex(b: Builder, x: Complex, address: Value) -> None:
+    simd.store(b, x[0], address)
+    simd.store(b, x[1], simd.offset(b, address, ROW_BYTES))
+
+
+def _at(b: Builder, address: Value, i: Value, n_bytes: int) -> Value:
+    return b.add(address, b.mul(i, int64(n_bytes)))
 
 
 @intrinsic
-def gather_frames(typingctx, samples, n_valid, window, scratch):
-    """Write windowed frames to scratch (400, LANES); lanes past ``n_valid`` repeat the last valid frame."""
+def gather_columns(typingctx, samples, scratch):
+    """Write the samples of LANES frames to scratch, 160 of each of LANES columns in a row, and 240 behind them."""
 
     def emit(context, b, signature, args):
-        samples, n_valid, window, scratch = args
-        kind = vector(F32, LANES)
-        last = b.sub(n_valid, int64(1))
-        starts = []
-        for j in range(LANES):
-            frame = b.select(b.icmp_signed("<", int64(j), n_valid), int64(j), last)
-            starts.append(b.add(samples, b.mul(frame, int64(4 * HOP))))
+        samples, scratch = args
+        columns = simd.offset(b, scratch, COLUMNS_AT)
+        half, both = LANES // 2, simd.ir.Constant(vector(simd.I32, LANES), list(range(LANES)))
 
-        def body(b, i, _):
-            at = b.mul(i, int64(ROW_BYTES))
-            weights = simd.load(b, b.add(window, at), kind)
-            rows = [b.fmul(simd.load(b, b.add(start, at), kind), weights) for start in starts]
-            target = b.add(scratch, b.mul(i, int64(LANES * ROW_BYTES)))
-            for j, row in enumerate(simd.transpose(b, rows)):  # (frame, time) -> (time, frame)
-                simd.store(b, row, simd.offset(b, target, j * ROW_BYTES))
+        def square(b, i, _):
+            source, target = _at(b, samples, i, ROW_BYTES), _at(b, columns, i, LANES * COLUMN_BYTES)
+            rows = []
+            for at in (0, ROW_BYTES // 2):
+                for j in range(half):  # put together by loads: shuffles are what this waits for
+                    places = [simd.offset(b, source, 4 * HOP * column + at) for column in (j, j + half)]
+                    parts = [simd.load(b, place, vector(F32, half)) for place in places]
+                    rows.append(b.shuffle_vector(*parts, both))
+            for t, row in enumerate(simd.transpose(b, rows, True)):  # (column, time) -> (time, column)
+                simd.store(b, row, simd.offset(b, target, t * COLUMN_BYTES))
+            for column, n in ((LANES, LANES), (LANES + 1, LANES // 2)):  # of the last one only 80 are there
+                source, target = _at(b, samples, i, 4 * n), _at(b, columns, i, n * COLUMN_BYTES)
+                for t in range(n):
+                    value = simd.load(b, simd.offset(b, source, 4 * (HOP * column + t)), F32)
+                    simd.store(b, value, simd.offset(b, target, t * COLUMN_BYTES + 4 * column))
             return []
 
-        simd.loop(b, int64(N_FFT // LANES), [], body)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), emit
-
-
-@intrinsic
-def power_spectra(typingctx, scratch, twiddles):
-    """Transform the frames in scratch; write their power (201, LANES)."""
-
-    def emit(context, b, signature, args):
-        scratch, twiddles = args
-        kind = vector(F32, LANES)
-        spectra, power = simd.offset(b, scratch, SPECTRA_AT), simd.offset(b, scratch, POWER_AT)
-
-        def over_n1(b, n2, _):
-            column = b.add(scratch, b.mul(n2, int64(ROW_BYTES)))
-            x = [
-                simd.load(b, simd.offset(b, column, RADIX_COMPLEX * n1 * ROW_BYTES), kind)
-                for n1 in range(RADIX_REAL)
-            ]
-            for k1, bin_k1 in enumerate(_real_transform(b, x)):
-                at = simd.offset(b, twiddles, k1 * RADIX_COMPLEX * 8)
-                at = b.add(at, b.mul(n2, int64(8)))
-                wr = simd.splat(b, simd.load(b, at, F32), LANES)
-                wi = simd.splat(b, simd.load(b, simd.offset(b, at, 4), F32), LANES)
-                re, im = _times_value(b, bin_k1, wr, wi)
-                target = simd.offset(b, spectra, k1 * RADIX_COMPLEX * 2 * ROW_BYTES)
-                target = b.add(target, b.mul(n2, int64(2 * ROW_BYTES)))
-                simd.store(b, re, target)
-                simd.store(b, im, simd.offset(b, target, ROW_BYTES))
-            return []
-
-        def over_n2(b, k1, _):
-            row = b.add(spectra, b.mul(k1, int64(RADIX_COMPLEX * 2 * ROW_BYTES)))
-            x = []
-            for n2 in range(RADIX_COMPLEX):
-                at = simd.offset(b, row, n2 * 2 * ROW_BYTES)
-                x.append((simd.load(b, at, kind), simd.load(b, simd.offset(b, at, ROW_BYTES), kind)))
-            for k2, (re, im) in enumerate(_transform25(b, x)):
-                k = RADIX_REAL * k2  # 12*16 + 8 is the last bin; what lies above mirrors one below
-                k = b.add(int64(k), k1) if k2 <= 12 else b.sub(int64(N_FFT - k), k1)
-                value = simd.fma(b, re, re, b.fmul(im, im))
-                simd.store(b, value, b.add(power, b.mul(k, int64(ROW_BYTES))))
-            return []
-
-        simd.loop(b, int64(RADIX_COMPLEX), [], over_n1)
-        simd.loop(b, int64(N_REAL_BINS), [], over_n2)
+        simd.loop(b, int64(HOP // LANES), [], square)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), emit
 
 
 @intrinsic
-def log_band(typingctx, power, weights, n_bins, out):
-    """``log10(max(sum of weights[k] * power[k], 1e-10))`` of every lane."""
+def power_spectra(typingctx, scratch, window, tables):
+    """Transform the frames in scratch; write their power (201, LANES)."""
 
     def emit(context, b, signature, args):
-        power, weights, n_bins, out = args
+        scratch, window, tables = args
+        kind = vector(F32, LANES)
+        columns, power = simd.offset(b, scratch, COLUMNS_AT), simd.offset(b, scratch, POWER_AT)
+        spectra = simd.offset(b, scratch, SPECTRA_AT)
+        sources, targets, pairs, factors = (
+            simd.offset(b, tables, at) for at in (0, TARGETS_AT, PAIRS_AT, FACTORS_AT)
+        )
+        plain = [const(factor, LANES) for factor in _factors(0)]
 
-        def body(b, k, total):
-            row = simd.load(b, b.add(power, b.mul(k, int64(ROW_BYTES))), vector(F32, LANES))
-            weight = simd.splat(b, simd.load(b, b.add(weights, b.mul(k, int64(4))), F32), LANES)
-            return [simd.fma(b, row, weight, total[0])]
+        def over_n1(b, n2, _):
+            entry, weights = _at(b, sources, n2, 8 * RADIX_REAL), _at(b, window, n2, 4 * RADIX_REAL)
+            total, difference = [], []
+            for p in range(0, RADIX_REAL, 2):
+                parts = []
+                for i in (p, p + 1):
+                    at = b.add(columns, simd.load(b, simd.offset(b, entry, 8 * i), I64, 8))
+                    weight = simd.splat(b, simd.load(b, simd.offset(b, weights, 4 * i), F32), LANES)
+                    parts += [simd.load(b, at, kind), weight]
+                x, x_weight, y, y_weight = parts
+                y = b.fmul(y, y_weight)
+                total.append(simd.fma(b, x, x_weight, y))
+                difference.append(simd.fma(b, x, x_weight, b.fneg(y)))
+            target = _at(b, spectra, n2, PLACE_BYTES)
+            for row, value in enumerate(_real_transform16(b, total, difference)):
+                _store_complex(b, value, simd.offset(b, target, row * COMPLEX_BYTES))
+            return []
 
-        (total,) = simd.loop(b, n_bins, [const(0.0, LANES)], body)
-        log = simd.log2(b, simd.fmax(b, total, const(MIN_POWER, LANES)))
-        simd.store(b, b.fmul(log, const(math.log10(2), LANES)), out)
+        def inner(b, i, _):  # of eight rows five sums each, which lie side by side
+            at = _at(b, spectra, i, COMPLEX_BYTES)
+            places = [simd.offset(b, at, 5 * j * PLACE_BYTES) for j in range(5)]
+            found = _transform5(b, [_load_complex(b, place) for place in places], plain, False)
+            for place, value in zip(places, found, strict=True):
+                _store_complex(b, value, place)
+            return []
+
+        def outer(b, k, _):
+            at = _at(b, factors, k, 4 * N_FACTORS)
+            values = [simd.load(b, simd.offset(b, at, 4 * i), F32) for i in range(N_FACTORS)]
+            splats = [simd.splat(b, value, LANES) for value in values]
+            start, entries = _at(b, spectra, k, 5 * PLACE_BYTES), _at(b, targets, k, 8 * 5 * N_ROWS)
+
+            def body(b, row, _):
+                at, entry = _at(b, start, row, COMPLEX_BYTES), _at(b, entries, row, 8 * 5)
+                places = [simd.offset(b, at, i * PLACE_BYTES) for i in range(5)]
+                found = _transform5(b, [_load_complex(b, place) for place in places], splats, True)
+                for i, (re, im) in enumerate(found):
+                    target = b.add(power, simd.load(b, simd.offset(b, entry, 8 * i), I64, 8))
+                    simd.store(b, simd.fma(b, re, re, b.fmul(im, im)), target)
+                    _store_complex(b, (re, im), places[i])
+                return []
+
+            return simd.loop(b, int64(N_ROWS), [], body)
+
+        def part(b, i, _):
+            at = [simd.load(b, simd.offset(b, _at(b, pairs, i, 32), 8 * j), I64, 8) for j in range(4)]
+            (zr, zi), (yr, yi) = (_load_complex(b, b.add(spectra, place)) for place in at[:2])
+            quarter = const(0.25, LANES)
+            for re, im, place in (
+                (b.fadd(zr, yr), b.fsub(zi, yi), at[2]),
+                (b.fsub(zr, yr), b.fadd(zi, yi), at[3]),
+            ):
+                value = simd.fma(b, re, re, b.fmul(im, im))
+                simd.store(b, b.fmul(value, quarter), b.add(power, place))
+            return []
+
+        simd.loop(b, int64(RADIX_COMPLEX), [], over_n1)
+        simd.loop(b, int64(5 * N_ROWS), [], inner)
+        simd.loop(b, int64(5), [], outer)
+        simd.loop(b, int64(RADIX_COMPLEX // 2 + 1), [], part)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64, types.int64), emit
+    return types.void(types.int64, types.int64, types.int64), emit
 
 
-@kernel("samples", "n_frames", "window", "twiddles", "bands", "weights", "n_mels", "scratch", "out", "ldo")
+@intrinsic
+def log_bands(typingctx, power, bands, weights, n_mels, n_valid, maximum, out, ldo):
+    """Rows of log10 of the bands, at least -10. ``maximum`` (LANES,) grows with what lies in ``n_valid`` lanes."""
+
+    def emit(context, b, signature, args):
+        power, bands, weights, n_mels, n_valid, maximum, out, ldo = args
+        kind = vector(F32, LANES)
+
+        def body(b, i, largest):
+            entry = _at(b, bands, i, 8 * BAND_WORDS)
+            words = [simd.load(b, simd.offset(b, entry, 8 * word), I64, 8) for word in range(BAND_WORDS)]
+            n_bins, taps = words[0], b.add(weights, words[1])
+            starts, rows = [b.add(power, at) for at in words[2::2]], words[3::2]
+
+            def tap(b, k, totals):
+                weight_at, power_at = _at(b, taps, k, 4 * BANDS_AT_ONCE), b.mul(k, int64(ROW_BYTES))
+                new = []
+                for j, (start, total) in enumerate(zip(starts, totals, strict=True)):
+                    weight = simd.splat(b, simd.load(b, simd.offset(b, weight_at, 4 * j), F32), LANES)
+                    new.append(simd.fma(b, simd.load(b, b.add(start, power_at), kind), weight, total))
+                return new
+
+            (largest,) = largest
+            for row, total in zip(
+                rows, simd.loop(b, n_bins, [const(0.0, LANES)] * BANDS_AT_ONCE, tap), strict=True
+            ):
+                log = simd.fmax(b, simd.log10(b, total), const(MIN_LOG_POWER, LANES))
+                simd.store(b, log, b.add(out, b.mul(row, ldo)))
+                largest = simd.fmax(b, log, largest)
+            return [largest]
+
+        n_together = b.sdiv(b.add(n_mels, int64(BANDS_AT_ONCE - 1)), int64(BANDS_AT_ONCE))
+        (largest,) = simd.loop(b, n_together, [const(MIN_LOG_POWER, LANES)], body)
+        lanes = simd.splat(b, n_valid, LANES)
+        inside = b.icmp_signed("<", simd.ir.Constant(lanes.type, list(range(LANES))), lanes)
+        largest = b.select(inside, largest, const(MIN_LOG_POWER, LANES))
+        simd.store(b, simd.fmax(b, largest, simd.load(b, maximum, kind)), maximum)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8), emit
+
+
+@kernel(
+    "samples", "n_frames", "window", "tables", "bands", "weights", "n_mels", "scratch", "maxima", "out", "ldo"
+)  # fmt: skip
 def log_mel_f32(args, sync, thread, n_threads):
     """Frame f reads samples ``160*f .. 160*f + 399``; out is (n_mels, n_frames) with rows ``ldo`` bytes apart.
 
-    bands: int64 (n_mels, 3): first bin, number of bins, index of the first weight. twiddles: ``W400**(n2*k1)`` as
-    float32 (9, 25, 2). scratch: SCRATCH_BYTES for each thread.
+    window, tables, bands, weights: from ``pack_window``, ``_tables`` and ``pack_bands``. scratch: SCRATCH_BYTES for
+    each thread. maxima: float32 (n_threads, LANES), in and out: no less than any value of ``out``.
     """
-    samples, n_frames, window, twiddles = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
+    samples, n_frames, window, tables = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
     bands, weights, n_mels = arg(args, 4), arg(args, 5), arg(args, 6)
-    scratch, out, ldo = arg(args, 7) + thread * SCRATCH_BYTES, arg(args, 8), arg(args, 9)
+    scratch, maximum = arg(args, 7) + thread * SCRATCH_BYTES, arg(args, 8) + thread * ROW_BYTES
+    out, ldo = arg(args, 9), arg(args, 10)
+    spare = scratch + SPECTRA_AT
     while True:
         first = claim(sync) * LANES
         if first >= n_frames:
             break
         n_valid = min(n_frames - first, LANES)
-        gather_frames(samples + first * HOP * 4, n_valid, window, scratch)
-        power_spectra(scratch, twiddles)
-        for m in range(n_mels):
-            band = bands + 24 * m
-            power = scratch + POWER_AT + load_i64(band) * ROW_BYTES
-            taps = weights + 4 * load_i64(band + 16)
-            target = out + m * ldo + first * 4
-            if n_valid == LANES:
-                log_band(power, taps, load_i64(band + 8), target)
-            else:
-                log_band(power, taps, load_i64(band + 8), scratch + PARTIAL_AT)
-                copy_bytes(target, scratch + PARTIAL_AT, 4 * n_valid)
+        source, target, pitch = samples + first * HOP * 4, out + first * 4, ldo
+        if n_valid < LANES:
+            n_bytes = 4 * (n_valid * HOP + N_FFT - HOP)
+            copy_bytes(spare, source, n_bytes)
+            fill_zero(spare + n_bytes, 4 * (LANES + 2) * HOP - n_bytes)
+            source, target, pitch = spare, spare, ROW_BYTES
+        gather_columns(source, scratch)
+        power_spectra(scratch, window, tables)
+        log_bands(scratch + POWER_AT, bands, weights, n_mels, n_valid, maximum, target, pitch)
+        if n_valid < LANES:
+            for m in range(n_mels):
+                copy_bytes(out + m * ldo + first * 4, spare + m * ROW_BYTES, 4 * n_valid)
+
+
+TARGETS_AT = RADIX_COMPLEX * RADIX_REAL * 8
+PAIRS_AT = TARGETS_AT + N_ROWS * RADIX_COMPLEX * 8
+FACTORS_AT = PAIRS_AT + (RADIX_COMPLEX // 2 + 1) * 4 * 8
+N_FACTORS = 16
+
+
+def _sample_order() -> np.ndarray:
+    """Which sample of a frame the inner sums take, (25, 16): for each n2 the pairs n1 and n1 + 8."""
+    n1 = np.arange(RADIX_REAL).reshape(2, -1).T.ravel()
+    return (RADIX_COMPLEX * n1 + RADIX_REAL * np.arange(RADIX_COMPLEX)[:, None]) % N_FFT
+
+
+def _bin(k1: int, k2: int) -> int:
+    """The bin that is k1 modulo 16 and k2 modulo 25, or its mirror image below 201."""
+    k = (225 * k1 + 176 * k2) % N_FFT
+    return min(k, N_FFT - k)
 
 
 @cache
-def _twiddles() -> np.ndarray:
-    turns = np.outer(np.arange(N_REAL_BINS), np.arange(RADIX_COMPLEX)) / N_FFT
-    w = np.exp(-2j * np.pi * turns)
-    return np.ascontiguousarray(np.stack([w.real, w.imag], axis=-1), np.float32)  # (9, 25, 2)
+def _tables() -> np.ndarray:
+    """Byte offsets of samples in columns; of power, by k2 % 5, row of spectra and k2 // 5; of row 0's pairs and
+    their power, all int64. Then ``_factors`` in float32.
+    """
+    n = _sample_order()
+    sources = n % HOP * COLUMN_BYTES + n // HOP * 4
+    targets = np.full((5, N_ROWS, 5), N_BINS)  # behind the last bin: what comes of row 0 at first
+    for k1 in range(1, N_ROWS):
+        for k2 in range(RADIX_COMPLEX):
+            targets[k2 % 5, k1, k2 // 5] = _bin(k1, k2)
+    places = [(5 * (k2 % 5) + k2 // 5) * PLACE_BYTES for k2 in range(RADIX_COMPLEX)]
+    pairs = [
+        (places[k2], places[-k2], _bin(0, k2) * ROW_BYTES, _bin(8, k2) * ROW_BYTES)
+        for k2 in range(RADIX_COMPLEX // 2 + 1)
+    ]
+    factors = np.array([_factors(k) for k in range(5)], np.float32)
+    offsets = [sources.ravel(), targets.ravel() * ROW_BYTES, np.ravel(pairs)]
+    return np.concatenate([*offsets, factors.ravel().view(np.int64)]).astype(np.int64)
+
+
+def pack_window(window: np.ndarray) -> np.ndarray:
+    """The kernel's form of a window (400,): float32 (25, 16)."""
+    return np.ascontiguousarray(window[_sample_order()], np.float32)
 
 
 def pack_bands(filters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sparse form of mel filters (n_mels, 201): the kernel's ``bands`` and ``weights``."""
-    bands = np.zeros((len(filters), 3), np.int64)
-    weights = []
-    at = 0
-    for m, row in enumerate(filters):
+    """Sparse form of mel filters (n_mels, 201), BANDS_AT_ONCE of them together.
+
+    Returns
+    -------
+    bands : ndarray (n, BAND_WORDS) int64
+        Number of bins, byte offset of the first weight; then of each band the byte offset of its first bin's power
+        and the row of ``out``. The last band is there again where the others leave room.
+    weights : ndarray (n,) float32
+        By bin, then by band.
+    """
+    spans = []
+    for row in filters:
         used = np.flatnonzero(row)
-        if len(used):
-            span = row[used[0] : used[-1] + 1]
-            bands[m] = used[0], len(span), at
-            weights.append(span)
-            at += len(span)
-    return bands, np.concatenate([*weights, np.zeros(1)]).astype(np.float32)
+        spans.append((used[0], used[-1] + 1) if len(used) else (0, 1))
+    bands, weights = [], []
+    at = 0
+    for start in range(0, len(filters), BANDS_AT_ONCE):
+        rows = [min(start + i, len(filters) - 1) for i in range(BANDS_AT_ONCE)]
+        n_bins = max(spans[row][1] - spans[row][0] for row in rows)
+        firsts = [min(spans[row][0], N_BINS - n_bins) for row in rows]
+        weights += [filters[row, first + k] for k in range(n_bins) for row, first in zip(rows, firsts, strict=True)]
+        bands.append([n_bins, at])
+        for row, first in zip(rows, firsts, strict=True):
+            bands[-1] += [first * ROW_BYTES, row]
+        at += 4 * n_bins * BANDS_AT_ONCE
+    return np.array(bands, np.int64), np.array(weights, np.float32)
 
 
 @intrinsic
-def floor_scale(typingctx, row, n_bytes, floor):
-    """``(max(x, floor) + 4) / 4`` in place, over whole registers."""
+def largest(typingctx, x, n):
+    """The largest of n float32."""
 
     def emit(context, b, signature, args):
-        row, n_bytes, floor = args
-        limit = simd.splat(b, floor, LANES)
+        x, n = args
+        kind = vector(F32, 1)
+
+        def body(b, i, found):
+            return [simd.fmax(b, simd.load(b, _at(b, x, i, 4), kind), found[0])]
+
+        (found,) = simd.loop(b, n, [simd.load(b, x, kind)], body, int64(1))
+        return b.extract_element(found, simd.ir.Constant(simd.I32, 0))
+
+    return types.float32(types.int64, types.int64), emit
+
+
+@intrinsic
+def floor_scale(typingctx, row, n_bytes, maximum):
+    """``(max(x, maximum - 8) + 4) / 4`` in place, over whole registers."""
+
+    def emit(context, b, signature, args):
+        row, n_bytes, maximum = args
+        limit = b.fsub(simd.splat(b, maximum, LANES), const(8.0, LANES))
 
         def body(b, i, _):
             at = b.add(row, b.mul(i, int64(ROW_BYTES)))
@@ -291,58 +441,88 @@ def floor_scale(typingctx, row, n_bytes, floor):
     return types.void(types.int64, types.int64, types.float32), emit
 
 
-@kernel("x", "ldx", "n_rows", "n_cols", "floor_bits", "scratch")
+@kernel("x", "ldx", "n_rows", "n_cols", "maxima", "n_maxima", "scratch")
 def floor_and_scale_f32(args, sync, thread, n_threads):
-    """Rows of log-mel, ``ldx`` bytes apart: ``(max(x, floor) + 4) / 4`` in place. scratch: SCRATCH_BYTES each."""
+    """Rows of log-mel, ``ldx`` bytes apart: ``(max(x, maximum - 8) + 4) / 4`` in place.
+
+    maxima: float32 (n_maxima,), of which the largest counts. scratch: SCRATCH_BYTES for each thread.
+    """
     x, ldx, n_rows, n_cols = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
-    floor, partial = simd.load_f32(args + 32), arg(args, 5) + thread * SCRATCH_BYTES
+    maximum, partial = largest(arg(args, 4), arg(args, 5)), arg(args, 6) + thread * SCRATCH_BYTES
     whole = n_cols // LANES * ROW_BYTES
     while True:
         row = claim(sync)
         if row >= n_rows:
             break
-        floor_scale(x + row * ldx, whole, floor)
+        floor_scale(x + row * ldx, whole, maximum)
         left = 4 * n_cols - whole
         if left:
             copy_bytes(partial, x + row * ldx + whole, left)
-            floor_scale(partial, ROW_BYTES, floor)
+            floor_scale(partial, ROW_BYTES, maximum)
             copy_bytes(x + row * ldx + whole, partial, left)
 
 
+class Constants:
+    """What ``log_mel_f32`` reads besides samples.
+
+    Parameters
+    ----------
+    window : ndarray (400,)
+    filters : ndarray (n_mels, 201)
+
+    Attributes
+    ----------
+    words : dict
+        The kernel's arguments; they point into arrays that live as long as this object.
+    """
+
+    def __init__(self, window: np.ndarray, filters: np.ndarray):
+        bands, weights = pack_bands(filters)
+        arrays = {"window": pack_window(window), "tables": _tables(), "bands": bands, "weights": weights}
+        self._arrays = arrays
+        self.words = {name: array.ctypes.data for name, array in arrays.items()} | {"n_mels": len(filters)}
+
+
 def log_mel_arguments(
-    samples: np.ndarray,
-    window: np.ndarray,
-    bands: np.ndarray,
-    weights: np.ndarray,
-    out: np.ndarray,
-    scratch: np.ndarray,
+    samples: np.ndarray, constants: Constants, out: np.ndarray, maxima: np.ndarray, scratch: np.ndarray
 ) -> dict[str, int]:
     """Arguments of ``log_mel_f32``.
 
     Parameters
     ----------
     samples : ndarray (>= 160 * n_frames + 240,) float32, dense
-    window : ndarray (400,) float32
-    bands, weights : ndarray
-        From ``pack_bands``.
+    constants : Constants
     out : ndarray (n_mels, n_frames) float32, dense rows
         Written.
-    scratch : ndarray
-        From ``scratch_for``.
+    maxima, scratch : ndarray
+        From ``maxima_for`` and ``scratch_for``.
     """
-    n_mels, n_frames = out.shape
-    return {
+    return constants.words | {
         "samples": samples.ctypes.data,
-        "n_frames": n_frames,
-        "window": window.ctypes.data,
-        "twiddles": _twiddles().ctypes.data,
-        "bands": bands.ctypes.data,
-        "weights": weights.ctypes.data,
-        "n_mels": n_mels,
+        "n_frames": out.shape[1],
         "scratch": scratch_address(scratch),
+        "maxima": maxima.ctypes.data,
         "out": out.ctypes.data,
         "ldo": out.strides[0],
     }
+
+
+def floor_and_scale_arguments(log_mel: np.ndarray, maxima: np.ndarray, scratch: np.ndarray) -> dict[str, int]:
+    """Arguments of ``floor_and_scale_f32`` for (n_mels, n_frames) float32 with dense rows."""
+    return {
+        "x": log_mel.ctypes.data,
+        "ldx": log_mel.strides[0],
+        "n_rows": log_mel.shape[0],
+        "n_cols": log_mel.shape[1],
+        "maxima": maxima.ctypes.data,
+        "n_maxima": maxima.size,
+        "scratch": scratch_address(scratch),
+    }
+
+
+def maxima_for(n_threads: int) -> np.ndarray:
+    """The least maxima: what ``log_mel_f32`` is to be given first."""
+    return np.full((n_threads, LANES), MIN_LOG_POWER, np.float32)
 
 
 def scratch_for(n_threads: int) -> np.ndarray:
@@ -354,9 +534,14 @@ def scratch_address(scratch: np.ndarray) -> int:
     return (scratch.ctypes.data + 63) // 64 * 64
 
 
-def log_mel_frames(
-    samples: np.ndarray, window: np.ndarray, bands: np.ndarray, weights: np.ndarray, out: np.ndarray
-) -> None:
-    """Run ``log_mel_f32`` on this thread; parameters of ``log_mel_arguments``."""
-    scratch = scratch_for(1)
-    log_mel_f32(**log_mel_arguments(samples, window, bands, weights, out, scratch))
+def log_mel_frames(samples: np.ndarray, window: np.ndarray, filters: np.ndarray, out: np.ndarray) -> float:
+    """Run ``log_mel_f32`` on this thread; arrays as in ``Constants`` and ``log_mel_arguments``.
+
+    Returns
+    -------
+    float
+        The largest value of ``out``.
+    """
+    constants, maxima, scratch = Constants(window, filters), maxima_for(1), scratch_for(1)
+    log_mel_f32(**log_mel_arguments(samples, constants, out, maxima, scratch))
+    return float(maxima.max())

@@ -394,33 +394,34 @@ def gelu(b: Builder, x: Value) -> Value:
     return b.fsub(fmax(b, x, const(0.0, n)), b.fmul(b.fmul(magnitude, const(0.5, n)), erfc))
 
 
-def log2(b: Builder, x: Value) -> Value:
-    """Base-2 logarithm of normal positive x. Absolute error 2e-7 plus rounding.
+def log10(b: Builder, x: Value) -> Value:
+    """Base-10 logarithm of normal positive x; below -37 for zero. Absolute error 1e-7 plus rounding.
 
-    ref: Cephes logf: mantissa in [sqrt(1/2), sqrt 2), polynomial of degree 9.
+    Polynomial of degree 7 in the mantissa less 1.5, fitted for the least largest error.
     """
     n = x.type.count
-    bits = b.bitcast(x, vector(I32, n))
-    exponent = b.ashr(b.sub(bits, const_int(0x3F3504F3, n)), const_int(23, n))
-    mantissa = b.bitcast(b.sub(bits, b.shl(exponent, const_int(23, n))), vector(F32, n))
-    f = b.fsub(mantissa, const(1.0, n))
-    p = const(7.0376836292e-2, n)
+    words = vector(I32, n)
+    bits = b.bitcast(x, words)
+    exponent = b.sitofp(b.sub(b.lshr(bits, const_int(23, n)), const_int(127, n)), vector(F32, n))
+    mantissa = b.or_(b.and_(bits, const_int(0x7FFFFF, n)), const_int(0x3F800000, n))  # 1 to 2
+    f = b.fsub(b.bitcast(mantissa, vector(F32, n)), const(1.5, n))
+    p = const(0.004553128965198994, n)
     for c in (
-        -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-        2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+        -0.007562890648841858, 0.011231842450797558, -0.021249590441584587, 0.042910415679216385,
+        -0.09651995450258255, 0.2895292639732361, 0.17609134316444397,
     ):  # fmt: skip
         p = fma(b, p, f, const(c, n))
-    square = b.fmul(f, f)
-    y = fma(b, b.fmul(p, f), square, b.fmul(square, const(-0.5, n)))
-    y = b.fadd(y, f)
-    return fma(b, y, const(1.44269504088896341, n), b.sitofp(exponent, vector(F32, n)))
+    return fma(b, exponent, const(math.log10(2), n), p)
 
 
-def transpose(b: Builder, rows: Sequence[Value]) -> list[Value]:
-    """Transpose a square of n vectors of n lanes (n a power of two)."""
+def transpose(b: Builder, rows: Sequence[Value], halves_in_place: bool = False) -> list[Value]:
+    """Transpose a square of n vectors of n lanes (n a power of two).
+
+    With ``halves_in_place`` vector i is the lower halves of rows i and i + n/2, vector i + n/2 the upper ones.
+    """
     rows = list(rows)
     n = len(rows)
-    step = n // 2
+    step = n // 4 if halves_in_place else n // 2
     while step:
         low = [lane if not lane & step else n + (lane ^ step) for lane in range(n)]
         high = [(lane | step) if not lane & step else n + lane for lane in range(n)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -91,11 +92,19 @@ def team_of(n_threads: int) -> Team:
 
 def run_kernel(kernel: Kernel, n_threads: int, **arguments: int) -> None:
     """Run one kernel on the team of ``n_threads``; arguments by name, addresses and sizes as int."""
+    run_kernels([(kernel, arguments)], n_threads)
+
+
+def run_kernels(calls: Sequence[tuple[Kernel, Mapping[str, int]]], n_threads: int) -> None:
+    """Run kernels one after the other on the team of ``n_threads``, which is woken once."""
     if n_threads == 1:
-        kernel(**arguments)
+        for kernel, arguments in calls:
+            kernel(**arguments)
         return
-    row = np.concatenate(([kernel.address()], kernel.words(arguments)))
-    team_of(n_threads).run(row.ctypes.data, 1, row.nbytes)
+    table = np.zeros((len(calls), 1 + max(len(kernel.params) for kernel, _ in calls)), np.int64)
+    for row, (kernel, arguments) in zip(table, calls, strict=True):
+        row[: 1 + len(kernel.params)] = kernel.address(), *kernel.words(arguments)
+    team_of(n_threads).run(table.ctypes.data, len(table), table.strides[0])
 
 
 def _forget_teams() -> None:
