@@ -300,6 +300,19 @@ OPS: Mapping[str, Op] = MappingProxyType(
             attrs={"eps": Attr("float", 1e-5, minimum=0.0)},
             result=".. D",
         ),
+        "mlp": Op(
+            slots=(
+                Slot("x", ".. D"),
+                Slot("gamma", "D"),
+                Slot("beta", "D"),
+                Slot("weight", "M D", WEIGHT_DTYPES),
+                Slot("bias", "M"),
+                Slot("output weight", "D M", WEIGHT_DTYPES),
+                Slot("output bias", "D"),
+            ),
+            attrs={"eps": Attr("float", 1e-5, minimum=0.0)},
+            result=".. D",
+        ),
         "attention": Op(
             slots=(Slot("q", "B T D"), Slot("k", "B T D"), Slot("v", "B T D")),
             attrs=_N_HEAD,

@@ -123,12 +123,12 @@ def code_pitch(n_in):
 
 
 @njit
-def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, heads):
-    """Rows of float32 to codes, ``ldq`` apart, and their heads."""
+def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, heads, ldh):
+    """Rows of float32 to codes, ``ldq`` apart, and their heads, ``ldh`` apart."""
     for row in range(n_rows):
         source, target = a + row * lda, codes + row * ldq
         for i in range(n_in // chunk):
-            at, head = i * chunk, heads + (row * (n_in // chunk) + i) * HEAD_BYTES
+            at, head = i * chunk, heads + row * ldh + i * HEAD_BYTES
             if is_fine:
                 round_chunk_fine(source + 4 * at, chunk, target + at, target + ldq // 2 + at, head)
             else:
@@ -225,7 +225,7 @@ def matmul_int8(args, sync, thread, n_threads):
         count = min(rows_per_item, n_rows - row0)
         if ready != block:
             source = a + batch * a_batch + row0 * stride * ldf
-            round_rows(source, ldf, (count - 1) * stride + taps, n_in, chunk, is_fine, codes, ldq, heads)
+            round_rows(source, ldf, (count - 1) * stride + taps, n_in, chunk, is_fine, codes, ldq, heads, ldh)
             ready = block
         target = c + batch * c_batch + row0 * ldc
         for p in range(panel0, panel1):

@@ -102,6 +102,15 @@ def item_range(item, per_item, n):
     return item * per_item, min(n, (item + 1) * per_item)
 
 
+@njit
+def normalize_row(source, gamma, beta, n_cols, eps, target):
+    """Layer norm of one row."""
+    mean = row_sum(source, n_cols) / simd.to_f32(n_cols)
+    variance = row_squared_distance(source, n_cols, mean) / simd.to_f32(n_cols)
+    scale = simd.reciprocal_sqrt(variance + eps)
+    row_normalize(source, gamma, beta, n_cols, mean, scale, target)
+
+
 @kernel("x", "ldx", "gamma", "beta", "n_rows", "n_cols", "eps_bits", "out", "ldo")
 def layer_norm_f32(args, sync, thread, n_threads):
     x, ldx, gamma, beta = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
@@ -112,11 +121,7 @@ def layer_norm_f32(args, sync, thread, n_threads):
         if first >= n_rows:
             break
         for row in range(first, last):
-            source = x + row * ldx
-            mean = row_sum(source, n_cols) / simd.to_f32(n_cols)
-            variance = row_squared_distance(source, n_cols, mean) / simd.to_f32(n_cols)
-            scale = simd.reciprocal_sqrt(variance + eps)
-            row_normalize(source, gamma, beta, n_cols, mean, scale, out + row * ldo)
+            normalize_row(x + row * ldx, gamma, beta, n_cols, eps, out + row * ldo)
 
 
 @kernel("x", "ldx", "n_rows", "n_cols", "out", "ldo")

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from whisperlite.checkpoint import Dims
 from whisperlite.errors import OptionError
 from whisperlite.graph import FLOAT32, INT32, Fact, Graph, NodeId, Size, symbol
+from whisperlite.graph.facts import INT8
 from whisperlite.graph.infer import complete_attrs, infer_fact
-from whisperlite.graph.passes import allow_rounding, optimize, store_weights
+from whisperlite.graph.passes import allow_rounding, fuse_mlp, optimize, store_weights
 from whisperlite.model.dtypes import KeptDtypes
 
 Heads = Sequence[tuple[int, int]]
@@ -208,4 +209,6 @@ def graph_of(
     columns = max(MERGED_COLUMNS, 3 * dims.n_audio_state, 3 * dims.n_text_state)
     attention_dtype = FLOAT32 if kept is None else kept.attention(dims.n_audio_state // dims.n_audio_head)
     graph = optimize(graph, columns, attention_dtype)
+    if part == "encoder":
+        graph = fuse_mlp(graph, INT8)
     return graph if kept is None or kept.may_round is None else allow_rounding(graph, kept.may_round)

@@ -138,6 +138,24 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, out: Array, eps: float) -
     out[...] = centred / np.sqrt(variance + np.float32(eps)) * gamma + beta
 
 
+def mlp(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    weight: Array,
+    bias: Array,
+    output_weight: Array,
+    output_bias: Array,
+    *,
+    out: Array,
+    eps: float,
+) -> None:
+    """``x + gelu(layer_norm(x) weight' + bias) output_weight' + output_bias``."""
+    normal = np.empty_like(x)
+    layer_norm(x, gamma, beta, out=normal, eps=eps)
+    out[...] = gelu_of(normal @ weight.T + bias) @ output_weight.T + output_bias + x
+
+
 def split_heads(x: Array, n_head: int) -> Array:
     """(.., L, D) to (.., H, L, K)."""
     return x.reshape(*x.shape[:-1], n_head, -1).swapaxes(-2, -3)
@@ -318,7 +336,7 @@ def select_rows(x: Array, rows: Array, *, out: Array) -> None:
 OPS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
-        linear, conv1d, pad_frames, transpose_frames, gelu, relu, sigmoid, magnitude, lstm, add, layer_norm,
+        linear, conv1d, pad_frames, transpose_frames, gelu, relu, sigmoid, magnitude, lstm, add, layer_norm, mlp,
         attention, pack_keys, pack_values, attention_packed, cross_scores, embed, cache_append, cached_attention,
         select_rows,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import NodeId
-from whisperlite.kernels import blocks, halves, matmul, matmul_bf16, matmul_int8, rows
+from whisperlite.kernels import blocks, halves, matmul, matmul_bf16, matmul_int8, mlp_int8, rows
 from whisperlite.kernels.registry import Kernel
 from whisperlite.runtime.lower.bf16 import takes_dot_products
 from whisperlite.runtime.lower.call import (
@@ -22,6 +22,7 @@ from whisperlite.runtime.lower.call import (
     Lowering,
     Ref,
     batch_stride,
+    float_bits,
     kernel_for,
     n_rows_of,
 )  # fmt: skip
@@ -140,6 +141,41 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     n_bytes = int(item_bytes * n_weights) + 4 * n_batch * n_rows * (n_in + n_out)
     call = Call(node, kernel, arguments, flops, n_bytes, scratch, bool(with_dot), rivals)
     return [*_zero_pad(low, node, pad, n_batch, c_batch), call]
+
+
+def lower_mlp(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
+    x, gamma, beta, weight, bias, output_weight, output_bias = low.plan.graph[node].inputs
+    if {low.buffer(weight).dtype, low.buffer(output_weight).dtype} != {"int8"}:
+        raise BackendError("op 'mlp' has a kernel for int8 weights only")
+    shape = low.buffer(node).shape
+    n_rows, n_state, n_hidden = n_rows_of(shape), shape[-1], low.buffer(weight).shape[0]
+    chunks = int8_chunk(n_state), int8_chunk(n_hidden)
+    is_fine = matmul_int8.rounds_to_two_bytes(n_rows, n_state * n_hidden)
+    scratch = mlp_int8.mlp_scratch_bytes(n_state, n_hidden, *chunks, is_fine)
+    arguments: dict[str, int | Ref] = {
+        "x": low.pointer(x),
+        "ldx": low.stride(x),
+        "n_rows": n_rows,
+        "gamma": low.table(gamma).ctypes.data,
+        "beta": low.table(beta).ctypes.data,
+        "eps_bits": float_bits(attrs["eps"]),
+        "n_state": n_state,
+        "n_hidden": n_hidden,
+        "chunk": chunks[0],
+        "hidden_chunk": chunks[1],
+        "panels": low.panels(weight),
+        "bias": low.table(bias).ctypes.data,
+        "output_panels": low.panels(output_weight),
+        "output_bias": low.table(output_bias).ctypes.data,
+        "out": low.pointer(node),
+        "ldo": low.stride(node),
+        "is_fine": int(is_fine),
+        "scratch": Ref((SCRATCH, ""), 0),
+        "scratch_bytes": scratch,
+    }
+    n_weights = 2 * n_state * n_hidden
+    n_bytes = n_weights + 8 * n_rows * n_state
+    return [Call(node, mlp_int8.mlp_int8, arguments, 2 * n_rows * n_weights, n_bytes, scratch)]
 
 
 def _zero_pad(low: Lowering, node: NodeId, pad: int, n_batch: int, c_batch: int) -> list[Call]:
