@@ -113,6 +113,7 @@ def _emit_tile(b, kind, n_rows, a, lda, heads, ldh, panel, column, n_blocks, c, 
     def body(b, i, totals):
         totals = list(totals)
         block = b.add(panel, b.mul(i, int64(kind.block_bytes)))
+        simd.prefetch_ahead(b, block, kind.block_bytes)
         head_row, code_row = b.add(block, head_column), b.add(block, code_column)
         rows = [b.add(a, b.add(b.mul(lda, int64(r)), b.mul(i, int64(kind.size)))) for r in range(n_rows)]
         sums = [[ir.Constant(sum_type, None)] * TILE_VECTORS for _ in range(n_rows)]

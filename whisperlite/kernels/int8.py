@@ -84,6 +84,7 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
         columns = [
             simd.load(b, simd.offset(b, place, PANEL_BYTES * u + 4 * width * v), words) for v in range(TILE_VECTORS)
         ]
+        simd.prefetch_ahead(b, simd.offset(b, place, PANEL_BYTES * u), 4 * width * TILE_VECTORS)
         for t in range(len(terms)):
             for r in range(n_rows):
                 at = bases[t * per_term + r // 3]

@@ -60,6 +60,22 @@ def store(b: Builder, value: Value, address: Value, align: int = 4) -> None:
     b.store(value, b.inttoptr(address, value.type.as_pointer())).align = align
 
 
+LINE_BYTES = 64  # of the cache
+AHEAD_BYTES = 8192
+
+
+def prefetch_ahead(b: Builder, address: Value, n_bytes: int) -> None:
+    """Ask for the bytes that lie AHEAD_BYTES behind these, which need not exist.
+
+    Weights that come from memory arrive while others are multiplied; a CPU alone looks ahead too little for that
+    where several rows share them.
+    """
+    for at in range(0, n_bytes, LINE_BYTES):
+        pointer = b.inttoptr(offset(b, address, AHEAD_BYTES + at), I8.as_pointer())
+        hints = [ir.Constant(I32, hint) for hint in (0, 3, 1)]  # to read, near, data
+        call(b, "llvm.prefetch.p0i8", ir.VoidType(), [pointer, *hints])
+
+
 def splat(b: Builder, scalar: Value, lanes: int) -> Value:
     one = b.insert_element(ir.Constant(vector(scalar.type, lanes), ir.Undefined), scalar, ir.Constant(I32, 0))
     if lanes == 1:

@@ -93,6 +93,7 @@ def _emit_tile(b, kind, n_rows, a, lda, panel, n_steps, c, ldc, accumulate):
         places = [
             simd.offset(b, panel, u * panel_bytes + v * kind.column_bytes * width) for v in range(TILE_VECTORS)
         ]
+        simd.prefetch_ahead(b, places[0], kind.column_bytes * TILE_COLUMNS)
         columns = [kind.columns(b, simd.load(b, place, raw_type, kind.column_bytes)) for place in places]
         n_loads = len(columns[0])
         for j in range(n_loads):
