@@ -117,6 +117,12 @@ def _layer_norm(attrs: dict, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray)
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + attrs["eps"]) * gamma + beta
 
 
+def _mlp(attrs: dict, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, *weights: np.ndarray) -> np.ndarray:
+    weight, bias, output_weight, output_bias = weights
+    hidden = _gelu(_layer_norm(attrs, x, gamma, beta) @ weight.T + bias)
+    return hidden @ output_weight.T + output_bias + x
+
+
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
@@ -236,6 +242,7 @@ OPS: dict[str, Callable[..., np.ndarray]] = {
     "lstm": _lstm,
     "add": lambda attrs, x, y: x + y,
     "layer_norm": _layer_norm,
+    "mlp": _mlp,
     "attention": _attention,
     "pack_keys": _pack_keys,
     "pack_values": _pack_values,

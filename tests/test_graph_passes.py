@@ -18,6 +18,7 @@ from whisperlite.graph import passes as room
 PASSES: dict[str, Callable[[Graph], Graph]] = {name: getattr(room, name) for name in room.__all__}
 PASSES["store_weights"] = lambda graph: room.store_weights(graph, lambda name, shape: "float16")
 PASSES["allow_rounding"] = lambda graph: room.allow_rounding(graph, FLOAT32)
+PASSES["fuse_mlp"] = lambda graph: room.fuse_mlp(room.optimize(graph), FLOAT32)
 PASSES["merge_linears by pairs"] = lambda graph: room.merge_linears(graph, max_columns=24)
 RTOL = 1e-9
 
@@ -101,6 +102,22 @@ def test_encoder_layer_after_optimize() -> None:
     assert graph[linears[0].inputs[1]].fact.shape == (graph_models.D, graph_models.N_MELS, 3)
     bias = graph[linears[2].inputs[2]]
     assert bias.attrs["parts"] == ("blocks.0.attn.query.bias", graph_models.D, "blocks.0.attn.value.bias")
+
+
+def test_an_mlp_becomes_one_op_where_its_weights_are_of_that_dtype() -> None:
+    graph = optimize(graph_models.encoder(2))
+    counts = ops_of(room.fuse_mlp(graph, FLOAT32))
+    assert counts["mlp"] == 2 and counts["linear"] == 2 + 2 * 2 and counts["layer_norm"] == 3
+    assert room.fuse_mlp(graph, "int8") == graph
+    names = [node.name for _, node in room.fuse_mlp(graph, FLOAT32) if node.op == "mlp"]
+    assert names == ["blocks.0.mlp", "blocks.1.mlp"]
+
+
+def test_an_mlp_whose_hidden_layer_others_read_stays() -> None:
+    graph = graph_models.encoder(1)
+    hidden = next(i for i, node in graph if node.op == "linear" and node.name == "blocks.0.mlp.0")
+    graph.output("hidden", hidden)
+    assert "mlp" not in ops_of(room.fuse_mlp(optimize(graph), FLOAT32))
 
 
 def test_cross_keys_and_values_of_all_layers_become_one_linear() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from kernel_memory import Guarded, float_bits, round_up, rows
 
-from whisperlite.kernels import attention, attention_int8, matmul_int8
+from whisperlite.kernels import attention, attention_int8, matmul_int8, mlp_int8
 from whisperlite.kernels.reference import ops as reference
+from whisperlite.kernels.rows import layer_norm_f32
 from whisperlite.runtime.panels import int8_chunk, pack_f32, pack_int8, round_int8, unpack_int8
 
 
@@ -216,6 +217,39 @@ def test_frames_with_taps_and_epilogue(n_frames, n_in, is_fine):
     reference.gelu(sums, out=want)
     limit = 3e-4 if is_fine else 0.02
     assert np.abs(got - want - residual).max() < limit * np.abs(sums).max()
+
+
+@pytest.mark.parametrize("is_fine", [True, False])
+@pytest.mark.parametrize("n_rows", [1, 24, 49, 130])
+@pytest.mark.parametrize("n_state, n_hidden", [(32, 96), (64, 256), (128, 512)])
+def test_an_mlp_is_its_parts_bit_for_bit(n_state, n_hidden, n_rows, is_fine):
+    rng = np.random.default_rng(n_rows)
+    x, gamma, beta = (rng.standard_normal((n, n_state)).astype(np.float32) for n in (n_rows, 1, 1))
+    weights = [rng.standard_normal(s).astype(np.float32) for s in ((n_hidden, n_state), (n_state, n_hidden))]
+    biases = [rng.standard_normal(n).astype(np.float32) for n in (n_hidden, n_state)]
+    chunks = int8_chunk(n_state), int8_chunk(n_hidden)
+    given, norm, offset = rows(x, n_state + 16), rows(gamma), rows(beta)
+    panels, offsets = [Guarded.of(pack_int8(w)) for w in weights], [rows(bias[None]) for bias in biases]
+    out, normal = Guarded((n_rows, n_state)), Guarded((n_rows, n_state))
+    n_scratch = mlp_int8.mlp_scratch_bytes(n_state, n_hidden, *chunks, is_fine)
+    scratch = Guarded((n_scratch,), np.uint8)
+    eps = float_bits(1e-5)
+    mlp_int8.mlp_int8(
+        x=given.address, ldx=given.array.strides[0], n_rows=n_rows, gamma=norm.address, beta=offset.address,
+        eps_bits=eps, n_state=n_state, n_hidden=n_hidden, chunk=chunks[0], hidden_chunk=chunks[1],
+        panels=panels[0].address, bias=offsets[0].address, output_panels=panels[1].address,
+        output_bias=offsets[1].address, out=out.address, ldo=4 * n_state, is_fine=int(is_fine),
+        scratch=scratch.address, scratch_bytes=n_scratch,
+    )  # fmt: skip
+    out.check()
+    scratch.check()
+    layer_norm_f32(
+        x=given.address, ldx=given.array.strides[0], gamma=norm.address, beta=offset.address, n_rows=n_rows,
+        n_cols=n_state, eps_bits=eps, out=normal.address, ldo=4 * n_state,
+    )  # fmt: skip
+    hidden, _ = multiply(normal.array[None], weights[0], bias=biases[0], gelu=True, is_fine=is_fine)
+    want, _ = multiply(hidden, weights[1], bias=biases[1], residual=x[None], is_fine=is_fine)
+    np.testing.assert_array_equal(out.array, want[0])
 
 
 def test_few_rows_and_small_matrices_get_two_bytes():

@@ -17,6 +17,7 @@ from whisperlite.kernels.rows import normalize_row
 from whisperlite.kernels.simd import NOTHING, SINGLE
 from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES
 
+
 def mlp_scratch_bytes(n_state: int, n_hidden: int, chunk: int, hidden_chunk: int, is_fine: bool) -> int:
     """Scratch of one thread: a row, some rows in codes with their heads, and so their hidden layer."""
     n_bytes = 2 if is_fine else 1

@@ -209,6 +209,6 @@ def graph_of(
     columns = max(MERGED_COLUMNS, 3 * dims.n_audio_state, 3 * dims.n_text_state)
     attention_dtype = FLOAT32 if kept is None else kept.attention(dims.n_audio_state // dims.n_audio_head)
     graph = optimize(graph, columns, attention_dtype)
-    if part == "encoder":
+    if part == "encoder" and dims.n_audio_state % 32 == 0:  # a decoder's few rows share weights, not rows
         graph = fuse_mlp(graph, INT8)
     return graph if kept is None or kept.may_round is None else allow_rounding(graph, kept.may_round)

@@ -145,9 +145,9 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
 
 def lower_mlp(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
     x, gamma, beta, weight, bias, output_weight, output_bias = low.plan.graph[node].inputs
-    if {low.buffer(weight).dtype, low.buffer(output_weight).dtype} != {"int8"}:
-        raise BackendError("op 'mlp' has a kernel for int8 weights only")
     shape = low.buffer(node).shape
+    if {low.buffer(weight).dtype, low.buffer(output_weight).dtype} != {"int8"} or shape[-1] % PANEL:
+        raise BackendError(f"op 'mlp' has a kernel for int8 weights and multiples of {PANEL} columns only")
     n_rows, n_state, n_hidden = n_rows_of(shape), shape[-1], low.buffer(weight).shape[0]
     chunks = int8_chunk(n_state), int8_chunk(n_hidden)
     is_fine = matmul_int8.rounds_to_two_bytes(n_rows, n_state * n_hidden)
