@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,11 @@ REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
 FIXTURES = Path(__file__).parent / "fixtures"
 ASSETS = REPOSITORY / "whisperlite" / "assets"
+
+# Tests give functions of the kernels to Numba themselves, so it must be there before the kernels' modules are. What
+# is different without it is looked at in processes of their own.
+with contextlib.suppress(ImportError):
+    import numba  # noqa: F401
 
 # Compiled kernels are kept between runs, apart from the user's own.
 os.environ.setdefault("WHISPERLITE_CACHE_DIR", str(REPOSITORY / ".cache" / "kernels"))

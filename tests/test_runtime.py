@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tiny_checkpoint import ODD, RandomCheckpoint
 
 from whisperlite.errors import BackendError, CheckFailedError
 from whisperlite.graph import FLOAT32, Fact, Graph, make_plan, symbol
-from whisperlite.kernels import objects, registry
+from whisperlite.kernels import cpu, objects, registry
 from whisperlite.model import Whisper
 from whisperlite.runtime import executor
 from whisperlite.runtime.executor import Program, Workspace
@@ -233,26 +234,78 @@ def test_code_that_this_process_cannot_run_is_compiled_anew(filled, tmp_path):
     shutil.copytree(filled(RUN_A_KERNEL), tmp_path, dirs_exist_ok=True)
     (path,) = tmp_path.rglob("*.o")
     code = path.read_bytes()[len(objects.MAGIC) + 32 :].partition(b"\n")[2]
-    assert "PyErr_SetString" in objects.undefined_symbols(code)
+    name = b"numba_gil_ensure"
+    assert name.decode() in objects.undefined_symbols(code)
     symbol = path.read_bytes()[len(objects.MAGIC) + 32 :].partition(b"\n")[0].decode()
-    objects.save(path, symbol, code.replace(b"PyErr_SetString", b"PyErr_NoSuchOne"))
+    objects.save(path, symbol, code.replace(name, b"nowhere_to_be_so"))
     again = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1")
-    assert again.stdout == "10.0\n" and "PyErr_NoSuchOne, which this process lacks" in again.stderr
+    assert again.stdout == "10.0\n" and "nowhere_to_be_so, which this process lacks" in again.stderr
 
 
 @pytest.mark.skipif(not registry.KEEPS_OBJECTS, reason="object files are kept on 64-bit Linux only")
-def test_cached_kernels_load_without_numba_s_compiler(filled):
-    code = RUN_A_KERNEL + "; import sys; print('numba.cpython.numbers' in sys.modules)"  # lowering of arithmetic
-    again = run_python(code, WHISPERLITE_CACHE_DIR=str(filled(RUN_A_KERNEL)))
-    assert again.stdout == "10.0\nFalse\n"
+def test_cached_kernels_load_without_numba(filled):
+    code = RUN_A_KERNEL + "; import sys; print('numba' in sys.modules, 'llvmlite.binding' in sys.modules)"
+    again = run_python(code, WHISPERLITE_CACHE_DIR=str(filled(RUN_A_KERNEL))).stdout
+    assert again == ("10.0\nFalse False\n" if platform.machine() == "x86_64" else "10.0\nFalse True\n")
+
+
+@pytest.mark.skipif(not registry.KEEPS_OBJECTS, reason="object files are kept on 64-bit Linux only")
+def test_llvm_loads_what_is_not_linked_here(filled):
+    by_llvm = "from whisperlite.kernels import objects; objects._linked = lambda *rest: None;" + RUN_A_KERNEL
+    again = run_python(by_llvm, WHISPERLITE_CACHE_DIR=str(filled(RUN_A_KERNEL)), WHISPERLITE_DEBUG="1")
+    assert again.stdout == "10.0\n" and "loaded gelu_f32" in again.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not registry.KEEPS_OBJECTS, reason="x86-64 Linux only")
+def test_object_code_of_another_kind_is_not_linked_here(filled):
+    (path,) = filled(RUN_A_KERNEL).rglob("*.o")
+    symbol, _, code = path.read_bytes()[len(objects.MAGIC) + 32 :].partition(b"\n")
+    needed = dict.fromkeys(objects.undefined_symbols(code), 4096)
+    assert objects._linked(code, symbol.decode(), needed) is not None
+    assert objects._linked(code, "another", needed) is None
+    assert objects._linked(code[:0x12] + b"\xb7" + code[0x13:], symbol.decode(), needed) is None  # aarch64
+    sections_at = int.from_bytes(code[0x28:0x30], "little")
+    for i, section in enumerate(objects._sections(code)):
+        if section.kind == objects.RELOCATIONS:
+            broken = bytearray(code)
+            broken[section.offset + 8] = 4  # a distance of 32 bits
+            assert objects._linked(bytes(broken), symbol.decode(), needed) is None
+        elif section.flags & objects.ALLOCATED and section.size:
+            writable = bytearray(code)
+            writable[sections_at + 64 * i + 8] |= objects.WRITABLE
+            assert objects._linked(bytes(writable), symbol.decode(), needed) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda old: b"", lambda old: b"[]", lambda old: b'{"features": 1}', lambda old: old.replace(b'"', b"'")],
+)
+def test_a_damaged_note_on_the_cpu_is_written_anew(tmp_path, damage):
+    code = "from whisperlite.kernels import cpu; print(*cpu.target())"
+    first = run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path)).stdout
+    (note,) = tmp_path.glob("cpu-*.json")
+    whole = note.read_bytes()
+    note.write_bytes(damage(whole))
+    assert run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path)).stdout == first
+    assert note.read_bytes() == whole
+
+
+def test_what_numba_is_told_of_the_cpu_goes_before_the_note(tmp_path):
+    code = "from whisperlite.kernels import cpu; print(cpu.vector_width())"
+    widths = [
+        run_python(code, WHISPERLITE_CACHE_DIR=str(tmp_path), **told).stdout
+        for told in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, {})
+    ]
+    assert widths[1] == "4\n" and widths[0] == widths[2]
 
 
 def test_the_cache_folder_changes_with_any_kernel_source(monkeypatch, tmp_path):
     monkeypatch.setenv("WHISPERLITE_CACHE_DIR", str(tmp_path))
     registry.cache_folder.cache_clear()
+    one_target = cpu.target()
     try:
         one = registry.cache_folder()
-        monkeypatch.setattr(registry.numba, "__version__", "another")
+        monkeypatch.setattr(cpu, "target", lambda: one_target._replace(compiler="another"))
         registry.cache_folder.cache_clear()
         assert one != registry.cache_folder()
     finally:
@@ -310,6 +363,7 @@ def test_no_two_compiled_functions_share_a_name():
     code = (
         "import gc, pkgutil, importlib, whisperlite.kernels as k, collections\n"
         "for m in pkgutil.iter_modules(k.__path__): importlib.import_module('whisperlite.kernels.' + m.name)\n"
+        "k.compiler.load()\n"
         "from numba.core.dispatcher import Dispatcher\n"
         "functions = {o.py_func for o in gc.get_objects() if isinstance(o, Dispatcher)}\n"
         "ours = [f for f in functions if f.__module__.startswith('whisperlite')]\n"

@@ -300,8 +300,10 @@ def uses_kernels() -> bool:
 
 @cache
 def _numba_works() -> bool:
+    from whisperlite.kernels.cpu import check_numba
+
     try:
-        import numba  # noqa: F401
+        check_numba()
     except ImportError as error:
         trace.debug(1, f"log-mel runs in NumPy: numba cannot be imported ({error})")
         return False

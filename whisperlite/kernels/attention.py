@@ -10,11 +10,10 @@ no score matrix is ever written to memory.
 from __future__ import annotations
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
-from whisperlite.kernels.registry import arg, claim, kernel, njit_as
+from whisperlite.kernels.compiler import intrinsic, njit_as, types
+from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, NOTHING, SINGLE, load_i32, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,

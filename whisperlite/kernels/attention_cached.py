@@ -10,11 +10,10 @@ MAX_ROWS query rows of a head meet panels packed from the cache, in the matmul's
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
 from whisperlite.kernels.attention import row_add_scaled, row_scale
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, load_i32, vector
 from whisperlite.kernels.softmax import LOWEST

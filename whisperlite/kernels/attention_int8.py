@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.attention import (
@@ -27,6 +25,7 @@ from whisperlite.kernels.attention import (
     share_attention,
     share_scores,
 )
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
     HEAD_BYTES,

@@ -22,13 +22,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.compiler import intrinsic, njit, njit_as, types
 from whisperlite.kernels.int8 import dot_bytes
 from whisperlite.kernels.matmul import A_BLOCK_BYTES, SKINNY_ROWS, finish_rows_fast
-from whisperlite.kernels.registry import arg, claim, kernel, njit_as
+from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, I8, I32, int64, load_i32, vector
 from whisperlite.kernels.tiles import (
     PANEL,

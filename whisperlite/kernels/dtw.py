@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
+from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, I8, I64, Builder, Value, load_f32, vector
 

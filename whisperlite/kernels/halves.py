@@ -5,10 +5,8 @@ In: rows or panels. Out: bf16 rows, float32 embeddings. Knows nothing of: matmul
 
 from __future__ import annotations
 
-from numba import njit, types
-from numba.extending import intrinsic
-
 from whisperlite.kernels import simd
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rows import ROWS_PER_ITEM, item_range
 from whisperlite.kernels.simd import F32, fill_zero, int64, load_i32, vector

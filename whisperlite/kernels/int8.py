@@ -7,10 +7,9 @@ Knows nothing of: layouts of panels, where rows come from.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 from whisperlite.kernels.tiles import PANEL_BYTES, TILE_VECTORS
 

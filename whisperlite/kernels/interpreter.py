@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import binding, ir
-from numba import njit, types
-from numba.extending import intrinsic
+from llvmlite import ir
 
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import ARRIVALS, CLAIMS, GENERATION
 from whisperlite.kernels.simd import (
     I64,
@@ -33,7 +32,6 @@ JOB_NUMBER, JOB_TABLE, JOB_ROWS, JOB_ROW_BYTES = 0, 64, 72, 80
 SLEEPING = 128  # + 64 * thread
 
 SPINS_BEFORE_YIELD = 4096
-_CAN_YIELD = bool(binding.address_of_symbol("sched_yield"))
 
 
 @intrinsic
@@ -53,7 +51,9 @@ def yield_cpu(typingctx):
     """Let another thread of this core run: the member we wait for may be without one."""
 
     def emit(context, b, signature, args):
-        if _CAN_YIELD:
+        from llvmlite import binding
+
+        if binding.address_of_symbol("sched_yield"):
             call(b, "sched_yield", ir.IntType(32), [])
         return context.get_dummy_value()
 
@@ -122,12 +122,10 @@ def serve(job, sync, thread, n_threads, last, spins):
         _run_table(table, load_i64(job + JOB_ROWS), load_i64(job + JOB_ROW_BYTES), sync, thread, n_threads)
 
 
-RUN_SIGNATURE = types.void(*[types.int64] * 6)
-PUBLISH_SIGNATURE = types.int64(types.int64, types.int64)
-SERVE_SIGNATURE = types.int64(*[types.int64] * 6)
-# What is called from Python, by name.
-ENTRIES: dict[str, tuple[Callable[..., Any], Any]] = {
-    "run_table": (run_table, RUN_SIGNATURE),
-    "publish": (publish, PUBLISH_SIGNATURE),
-    "serve": (serve, SERVE_SIGNATURE),
+SIX_WORDS = ", ".join(["int64"] * 6)
+# What is called from Python, by name: a function and its signature.
+ENTRIES: dict[str, tuple[Callable[..., Any], str]] = {
+    "run_table": (run_table, f"void({SIX_WORDS})"),
+    "publish": (publish, "int64(int64, int64)"),
+    "serve": (serve, f"int64({SIX_WORDS})"),
 }

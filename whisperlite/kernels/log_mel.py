@@ -22,10 +22,9 @@ import math
 from functools import cache
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, I64, Builder, Value, const, copy_bytes, fill_zero, int64, vector
 

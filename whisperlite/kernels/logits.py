@@ -13,10 +13,9 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import simd
+from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.reference.logits import Peaks
 from whisperlite.kernels.registry import CLAIMS, SYNC_WORDS, arg, claim, kernel
 from whisperlite.kernels.simd import F32, I32, load_f32, store_f32, store_i32, vector

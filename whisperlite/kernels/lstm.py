@@ -6,10 +6,8 @@ Knows nothing of: speech, spectra, how the gates' inputs were made.
 
 from __future__ import annotations
 
-from numba import types
-from numba.extending import intrinsic
-
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rows import ROWS_PER_ITEM, item_range
 from whisperlite.kernels.simd import F32, Builder, Value, const, int64, vector

@@ -5,11 +5,9 @@ In: rows A (strided), weight panels in float32, float16 or bf16. Out: rows C. Kn
 
 from __future__ import annotations
 
-from numba import njit, types
-from numba.extending import intrinsic
-
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.registry import arg, claim, kernel, njit_as
+from whisperlite.kernels.compiler import intrinsic, njit, njit_as, types
+from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, int64, vector
 from whisperlite.kernels.tiles import (
     MAX_ROWS,

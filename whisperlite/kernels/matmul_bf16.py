@@ -9,8 +9,7 @@ rounding of A: half a unit of 8 bits, 0.2 % of each element at most.
 
 from __future__ import annotations
 
-from numba import njit
-
+from whisperlite.kernels.compiler import njit
 from whisperlite.kernels.halves import row_to_bf16
 from whisperlite.kernels.matmul import A_BLOCK_BYTES, block_multiplier, finish_rows_fast
 from whisperlite.kernels.registry import arg, claim, kernel

@@ -13,10 +13,8 @@ alone, get two bytes each, so that a decode step rounds nothing but weights; and
 
 from __future__ import annotations
 
-from numba import njit, types
-from numba.extending import intrinsic
-
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
     HEAD_BYTES,

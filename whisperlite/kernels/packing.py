@@ -5,10 +5,8 @@ In: rows in their natural order. Out: panels of 32. Knows nothing of: checkpoint
 
 from __future__ import annotations
 
-from numba import njit, types
-from numba.extending import intrinsic
-
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F16, F32, copy_bytes, fill_zero, vector
 from whisperlite.kernels.tiles import PANEL, PANEL_BYTES

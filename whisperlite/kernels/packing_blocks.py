@@ -9,8 +9,7 @@ columns i and 16 + i, or 32 signed bytes hold a column each.
 
 from __future__ import annotations
 
-from numba import njit
-
+from whisperlite.kernels.compiler import njit
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import copy_bytes, fill_zero, load_i32_unaligned, store_i32
 from whisperlite.kernels.tiles import PANEL, PANEL_BYTES

@@ -28,39 +28,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import numba
 import numpy as np
-from llvmlite import binding
-from numba import njit, types
-from numba.core import config, event
 
 from whisperlite import trace
 from whisperlite.folders import cache_root
-from whisperlite.kernels import cpu, objects
+from whisperlite.kernels import compiler, cpu, objects
+from whisperlite.kernels.compiler import njit
 from whisperlite.kernels.simd import fetch_add, load_i64
 
-SIGNATURE = types.void(types.int64, types.int64, types.int64, types.int64)
+SIGNATURE = "void(int64, int64, int64, int64)"
 KEEPS_OBJECTS = sys.platform.startswith("linux") and sys.maxsize > 2**32 and sys.byteorder == "little"
 SYNC_WORDS = 32  # int64 words: arrivals, generation and claims, each on cache lines of its own
 ARRIVALS, GENERATION, CLAIMS = 0, 64, 128  # byte offsets in the block
 
 _compile_lock = threading.RLock()
 _when_missing: list[Callable[[], None]] = []
-
-
-def njit_as(label: str) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit`` for a function that a factory makes several of: ``label`` tells them apart.
-
-    Numba names compiled code by a function's qualified name and a number that starts anew in each process. Kernels
-    loaded from the cache come from different processes; two functions of one name would be taken for each other.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        function.__qualname__ += f"[{label}]"
-        return njit(function)
-
-    return decorate
 
 
 @njit(inline="always")
@@ -82,6 +64,7 @@ class Kernel:
         self.name = function.__name__
         self.params = params
         self.function = function
+        compiler.uses(function)
         self._address = 0
         self._entry: Callable[[int, int, int, int], None] | None = None
         self._compiled: Any = None
@@ -118,33 +101,50 @@ def kernel(*params: str) -> Callable[[Callable[[Any, Any, Any, Any], None]], Ker
     return lambda function: Kernel(function, params)
 
 
-def compile_entry(function: Callable[..., Any], signature: Any) -> Any:
+def compile_entry(function: Callable[..., Any], signature: str) -> Any:
     """Compile ``function`` as a C-callable (GIL-free) entry, through the cache where there is one."""
     with _compile_lock:
-        return _compile(function, signature)
+        started = time.perf_counter()
+        entry = _from_objects(function)
+        if entry is None:
+            return _compile(function, signature)
+        trace.debug(1, f"loaded {function.__name__} in {time.perf_counter() - started:.3f} s")
+        return entry
 
 
-class _FirstPass(event.Listener):
-    """Says that a function is being compiled, when the first pass over its code begins."""
-
-    def __init__(self, name: str):
-        self.name = name
-        self.seen = False
-
-    def on_start(self, started: Any) -> None:
-        if not self.seen:
-            self.seen = True
-            trace.compiling(self.name)
-
-    def on_end(self, ended: Any) -> None:
-        pass
+def _from_objects(function: Callable[..., Any]) -> Any:
+    """Machine code that is in the cache, or is there once ``when_missing`` has been asked; else None."""
+    folder = cache_folder()
+    if folder is None or not KEEPS_OBJECTS:
+        return None
+    path = _object_path(folder, function)
+    loaded = objects.load(path)
+    if loaded is None and _when_missing:
+        _when_missing.pop()()
+        loaded = objects.load(path)
+    return loaded
 
 
-def _compile(function: Callable[..., Any], signature: Any) -> Any:
-    first_pass = _FirstPass(function.__name__)
+def _compile(function: Callable[..., Any], signature: str) -> Any:
+    """Compile, or load from Numba's cache; says that a function is compiled when the first pass over it begins."""
+    compiler.load()
+    from numba.core import event
+
+    class FirstPass(event.Listener):
+        seen = False
+
+        def on_start(self, started: Any) -> None:
+            if not self.seen:
+                self.seen = True
+                trace.compiling(function.__name__)
+
+        def on_end(self, ended: Any) -> None:
+            pass
+
+    first_pass = FirstPass()
     started = time.perf_counter()
     with event.install_listener("numba:run_pass", first_pass):
-        compiled = _through_cache(function, signature)
+        compiled = _through_numba(function, signature)
     seconds = time.perf_counter() - started
     trace.debug(1, f"{'compiled' if first_pass.seen else 'loaded'} {function.__name__} in {seconds:.2f} s")
     if first_pass.seen:
@@ -152,22 +152,16 @@ def _compile(function: Callable[..., Any], signature: Any) -> Any:
     return compiled
 
 
-def _through_cache(function: Callable[..., Any], signature: Any) -> Any:
+def _through_numba(function: Callable[..., Any], signature: str) -> Any:
     folder = cache_folder()
     if folder is None:
-        return numba.cfunc(signature)(function)
+        return compiler.entry(function, signature)
     if not KEEPS_OBJECTS:
         return _through_numba_cache(function, signature, folder)
-    path = _object_path(folder, function)
-    loaded = objects.load(path)
-    if loaded is None and _when_missing:
-        _when_missing.pop()()
-        loaded = objects.load(path)
-    if loaded is not None:
-        return loaded
-    compiled = numba.cfunc(signature)(function)
+    compiled = compiler.entry(function, signature)
     try:
-        objects.save(path, compiled.native_name, compiled._library._get_compiled_object())
+        code = compiled._library._get_compiled_object()
+        objects.save(_object_path(folder, function), compiled.native_name, code)
     except OSError as error:
         trace.debug(1, f"{function.__name__} is not cached: {error}")
     return compiled
@@ -196,16 +190,18 @@ def when_missing(fetch: Callable[[], None]) -> Iterator[None]:
                 _when_missing.remove(fetch)
 
 
-def _through_numba_cache(function: Callable[..., Any], signature: Any, folder: Path) -> Any:
+def _through_numba_cache(function: Callable[..., Any], signature: str, folder: Path) -> Any:
+    from numba.core import config
+
     # Numba reads its cache folder from a global when a function is decorated.
     saved, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
-        return numba.cfunc(signature, cache=True)(function)
+        return compiler.entry(function, signature, cache=True)
     except Exception as error:  # a damaged file fails in many ways; a fault of ours comes back below
         trace.debug(1, f"cached {function.__name__} cannot be used, compiling anew: {error!r}")
         for path in folder.rglob(f"{Path(function.__code__.co_filename).stem}.{function.__name__}-*"):
             path.unlink(missing_ok=True)
-        return numba.cfunc(signature, cache=True)(function)
+        return compiler.entry(function, signature, cache=True)
     finally:
         config.CACHE_DIR = saved
 
@@ -219,8 +215,7 @@ def cache_folder() -> Path | None:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
-    target = (platform.machine(), config.CPU_NAME, binding.get_host_cpu_name(), *sorted(cpu.features()))
-    digest.update(f"{numba.__version__} {llvmlite.__version__} {sys.version} {target}".encode())
+    digest.update(f"{sys.version} {platform.machine()} {cpu.target()}".encode())
     folder = cache_root() / f"kernels-{digest.hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

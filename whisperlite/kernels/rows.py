@@ -6,10 +6,8 @@ Knows nothing of: what the rows mean.
 
 from __future__ import annotations
 
-from numba import njit, types
-from numba.extending import intrinsic
-
 from whisperlite.kernels import simd
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, load_i32, vector
 

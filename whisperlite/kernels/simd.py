@@ -16,11 +16,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu
+from whisperlite.kernels.compiler import intrinsic, types
 
 I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 F16, F32 = ir.HalfType(), ir.FloatType()
@@ -84,6 +82,8 @@ def splat(b: Builder, scalar: Value, lanes: int) -> Value:
 
 
 def call(b: Builder, name: str, return_type: ir.Type, arguments: Sequence[Value]) -> Value:
+    from numba.core import cgutils
+
     signature = ir.FunctionType(return_type, [argument.type for argument in arguments])
     return b.call(cgutils.get_or_insert_function(b.module, signature, name), arguments)
 
@@ -582,6 +582,8 @@ def fill_zero(typingctx, address, n_bytes):
     """Write ``n_bytes`` zero bytes at ``address``."""
 
     def emit(context, b, signature, args):
+        from numba.core import cgutils
+
         cgutils.memset(b, b.inttoptr(args[0], I8.as_pointer()), args[1], 0)
         return context.get_dummy_value()
 
@@ -593,6 +595,8 @@ def copy_bytes(typingctx, target, source, n_bytes):
     """Copy ``n_bytes`` from ``source`` to ``target``; the two do not overlap."""
 
     def emit(context, b, signature, args):
+        from numba.core import cgutils
+
         pointer = I8.as_pointer()
         cgutils.raw_memcpy(b, b.inttoptr(args[0], pointer), b.inttoptr(args[1], pointer), args[2], 1)
         return context.get_dummy_value()

@@ -14,10 +14,9 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.simd import F32, fill_zero, vector
 from whisperlite.kernels.tiles import MAX_ROWS
 

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.registry import njit_as
+from whisperlite.kernels.compiler import intrinsic, njit, njit_as, types
 from whisperlite.kernels.simd import F16, F32, I32, int64, vector
 
 PANEL = 32  # output columns of a weight panel

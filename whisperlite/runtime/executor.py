@@ -39,8 +39,10 @@ def checked_backend(backend: str | None) -> str:
     if chosen not in BACKENDS:
         raise OptionError(f"backend={chosen!r}: give one of {', '.join(BACKENDS)}")
     if chosen == "numba":
+        from whisperlite.kernels.cpu import check_numba
+
         try:
-            import numba  # noqa: F401
+            check_numba()
         except ImportError as error:
             trace.debug(1, f"Numba cannot be imported ({error}); using the numpy backend")
             return "numpy"
