@@ -31,7 +31,7 @@ N_SAMPLES_PER_TOKEN = HOP_LENGTH * 2  # the encoder's second convolution has str
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH
 TOKENS_PER_SECOND = SAMPLE_RATE // N_SAMPLES_PER_TOKEN
 
-MIN_SHARED_FRAMES = 256  # fewer are computed by the caller alone: waking a team costs as much as some 150 frames
+MIN_SHARED_FRAMES = 512  # fewer are computed by the caller alone: waking a team costs as much as some 250 frames
 EDGE = N_FFT // 2  # a frame reaches this many samples to both sides of its time
 SILENT_LOG_POWER = -10.0  # log10 of the smallest power kept
 
@@ -271,12 +271,18 @@ def mirrored(audio: np.ndarray, first: int, n_total: int, start: int, end: int) 
 
     ``audio`` is what is there from sample ``first`` on, and no mirror image may reach further back.
     """
-    index = np.abs(np.arange(start, end))
-    index = np.where(index < n_total, index, 2 * (n_total - 1) - index) - first
-    inside = index < len(audio)
-    samples = np.zeros(end - start, np.float32)
-    samples[inside] = audio[index[inside]]
-    return samples
+    low = max(0, min(start, 2 * (n_total - 1) - (end - 1)))
+    high = max(min(end, n_total), 1 - start)
+    samples = np.zeros(high - low, np.float32)  # low .. high - 1: all that is used, mirrored or not
+    held_start, held_end = max(low, first), min(high, first + len(audio))
+    if held_start < held_end:
+        samples[held_start - low : held_end - low] = audio[held_start - first : held_end - first]
+    parts = [samples[max(start, 0) - low : min(end, n_total) - low]]
+    if start < 0:
+        parts.insert(0, samples[-start:0:-1])
+    if end > n_total:
+        parts.append(samples[2 * (n_total - 1) - (end - 1) - low : n_total - 1 - low][::-1])
+    return np.concatenate(parts)
 
 
 @cache
