@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from whisperlite import WhisperModel
+    from whisperlite.model import Whisper
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -66,6 +74,30 @@ def nano_numpy():
     from whisperlite import WhisperModel
 
     return WhisperModel("nano", backend="numpy")
+
+
+@contextlib.contextmanager
+def encoded_once(*models: WhisperModel) -> Iterator[None]:
+    """While this lasts, these models and their drafts run the encoder once for each window they hear."""
+    known: dict[tuple[int, bytes], np.ndarray] = {}
+
+    def remembering(whisper: Whisper) -> Callable[[np.ndarray], np.ndarray]:
+        encode = whisper.encode
+
+        def encoded(mel: np.ndarray) -> np.ndarray:
+            key = id(whisper), hashlib.sha256(repr(mel.shape).encode() + mel.tobytes()).digest()
+            if key not in known:
+                known[key] = encode(mel)
+                known[key].flags.writeable = False  # for who changes them would change what others get
+            return known[key]
+
+        return encoded
+
+    drafts = [model._draft.model for model in models if model._draft is not None]
+    with pytest.MonkeyPatch.context() as patch:
+        for whisper in {id(one): one for one in (*(model._model for model in models), *drafts)}.values():
+            patch.setattr(whisper, "encode", remembering(whisper))
+        yield
 
 
 def golden_entries(kind: str) -> dict[str, dict]:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import captured, history, kernel_cases, side_by_side, tables
+from benchmarks import captured, history, kernel_cases, side_by_side, stages, tables
 from benchmarks.__main__ import COMMANDS, main, make_parser
 from benchmarks.compare import changes_of
 from benchmarks.machine import ForeignTime, describe, features
@@ -413,11 +414,13 @@ def test_openai_names_cover_every_tensor():
     assert set(openai_weights(folder)) == set(open_checkpoint(folder).names())
 
 
-def test_stages_command(capsys):
+def test_stages_command(capsys, monkeypatch):
+    """On some of the stages: ``nano_run`` measures them all."""
+    monkeypatch.setattr(stages, "Plan", partial(stages.Plan, stages=["mel", "first_token", "window"]))
     arguments = ["stages", "--sizes", "nano", "--repeats", "1", "--tokens", "8", "--steps", "4", "--keep-dirty"]
     assert main(arguments) == 0
     text = capsys.readouterr().out
-    assert "first_token" in text and "encoder linear" in text and "measured peak" in text
+    assert "first_token" in text and "log-mel" in text and "encoder linear" in text and "measured peak" in text
 
 
 def test_choose_command(capsys, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import golden_entries
+from conftest import encoded_once, golden_entries
 
 ENTRIES = golden_entries("transcribe")
 LANGUAGES = golden_entries("language")
@@ -31,6 +31,13 @@ CLOSE_CALLS = {
 NO_GOLDENS = "no goldens: neither ../shared nor tests/fixtures has openai_whisper.json"
 EXACT = ("id", "seek", "text", "tokens", "temperature", "compression_ratio")
 TIME = 0.02 + 1e-6  # seconds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_window_once(nano, nano_numpy):
+    """The options of the goldens meet the same recordings again and again."""
+    with encoded_once(nano, nano_numpy):
+        yield
 
 
 def check(model, path, name: str) -> None:

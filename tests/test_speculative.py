@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import golden_entries
+from conftest import encoded_once, golden_entries
 from fake_model import FakeDims, FakeModel, FakeTokenizer, follow, one_window
 from tiny_checkpoint import RandomCheckpoint
 
@@ -271,11 +271,13 @@ def drafts(nano):
     """Nano with itself as its draft, with its int8 form, and with random weights of its sizes."""
     random = WhisperModel("nano")
     random._model = Whisper(RandomCheckpoint(nano.dims, seed=1))
-    return {
+    found = {
         "itself": WhisperModel("nano", draft=nano),
         "int8": WhisperModel("nano", draft=WhisperModel("nano", compute_type="int8")),
         "random": WhisperModel("nano", draft=random),
     }
+    with encoded_once(nano, *found.values()):
+        yield found
 
 
 @pytest.fixture(scope="module")
