@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from whisperlite.runtime.panels import ALIGNMENT, PACK, PIECE_BYTES, Pool
+from whisperlite.kernels import cpu
+from whisperlite.runtime.panels import ALIGNMENT, PACK, PIECE_BYTES, Pool, pack_f16
 from whisperlite.runtime.weights import Weights
 
 
@@ -32,6 +33,19 @@ def test_panels_of_parts_are_those_of_the_stack(dtype, n_rows, threads):
     want = PACK[dtype](np.concatenate(parts))
     assert packed.dtype == want.dtype and packed.tobytes() == want.tobytes()
     assert weights.panels(names, (sum(n_rows), 128), dtype) is packed
+
+
+@pytest.mark.skipif(not cpu.has_float16(), reason="this CPU does not convert float16 in one instruction")
+@pytest.mark.parametrize("shape", [(1, 1), (32, 16), (70, 33), (100, 384)])
+def test_float16_panels_hold_the_same_bits(shape):
+    """Of every finite number: subnormals and both zeros too."""
+    bits = np.random.default_rng(0).integers(0, 1 << 16, shape).astype(np.uint16)
+    rows = bits.view(np.float16)
+    rows[~np.isfinite(rows)] = -0.0
+    packed = pack_f16(rows, threads=2)
+    unpacked = packed.swapaxes(1, 2).reshape(-1, shape[1])
+    np.testing.assert_array_equal(unpacked[: shape[0]].view(np.uint16), rows.view(np.uint16))
+    assert not unpacked[shape[0] :].view(np.uint16).any()
 
 
 def test_arrays_of_a_pool_share_no_bytes():

@@ -90,6 +90,22 @@ def pack_weight_f32(args, sync, thread, n_threads):
         pack_panel(rows, pitch, count, n_in, panels + p * n_in * PANEL_BYTES)
 
 
+@kernel("source", "lds", "n_rows", "n_in", "panels", "scratch", "scratch_bytes")
+def pack_weight_f16(args, sync, thread, n_threads):
+    """Weight (n_rows, n_in) of float16 to panels of float16; ``scratch``: 64 float32 rows a thread."""
+    source, lds, n_rows, n_in, panels = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    widened = arg(args, 5) + thread * arg(args, 6)
+    panel = widened + PANEL * 4 * n_in
+    while True:
+        p = claim(sync)
+        if p * PANEL >= n_rows:
+            break
+        count = min(PANEL, n_rows - p * PANEL)
+        widen_rows(source + p * PANEL * lds, lds, count, n_in, widened)
+        pack_panel(widened, 4 * n_in, count, n_in, panel)
+        row_to_f16(panel, PANEL * n_in, panels + p * n_in * PANEL_BYTES // 2)  # exact: they were float16
+
+
 @kernel("k", "k_batch", "ldk", "n_batch", "n_ctx", "n_head", "head_size", "panels")
 def pack_keys_f32(args, sync, thread, n_threads):
     """Keys (A, T, H*K) to panels [A][H][ceil(T/32)][K][32]: positions side by side."""

@@ -86,13 +86,25 @@ def pack_f32(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = No
 
 def pack_f16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(D, K) to float16 panels (ceil(D/32), K, 32)."""
-    n_out, n_in = rows.shape
+    from whisperlite.kernels.packing import pack_weight_f16
+    from whisperlite.runtime.team import run_kernel
+
+    source = np.ascontiguousarray(rows, np.float16)
+    n_out, n_in = source.shape
     packed = new_panels("float16", n_out, n_in) if out is None else out
-    whole = n_out // PANEL
-    packed[:whole] = rows[: whole * PANEL].reshape(whole, PANEL, n_in).swapaxes(1, 2)
-    if whole * PANEL < n_out:
-        packed[whole] = 0
-        packed[whole, :, : n_out - whole * PANEL] = rows[whole * PANEL :].T
+    scratch_bytes = 2 * 4 * PANEL * n_in
+    scratch = np.empty(threads * scratch_bytes, np.uint8)
+    run_kernel(
+        pack_weight_f16,
+        threads,
+        source=source.ctypes.data,
+        lds=source.strides[0],
+        n_rows=n_out,
+        n_in=n_in,
+        panels=packed.ctypes.data,
+        scratch=scratch.ctypes.data,
+        scratch_bytes=scratch_bytes,
+    )
     return packed
 
 
@@ -323,7 +335,7 @@ def pack_kernels(dtype: str) -> tuple[Kernel, ...]:
     if dtype in PACK:
         return {
             "float32": (packing.pack_weight_f32,),
-            "float16": (),
+            "float16": (packing.pack_weight_f16,),
             "bfloat16": (halves.rows_to_bf16, packing.pack_weight_f32),
             "int8": (matmul_int8.pack_weight_int8,),
         }[dtype]
