@@ -170,10 +170,11 @@ class CachedCase:
 
 
 @pytest.mark.parametrize("n_new", [1, 5])
-def test_cached_attention_follows_the_row_table(n_new):
-    case = CachedCase(2, 24, 40, [0, 7, 30], n_new)
+@pytest.mark.parametrize("n_head, head_size", [(2, 24), (2, 64), (3, 5), (1, 80)])
+def test_cached_attention_follows_the_row_table(n_new, n_head, head_size):
+    case = CachedCase(n_head, head_size, 40, [0, 7, 30], n_new)
     case.append()
-    out = case.attend(attention_cached.cached_attention_f32, 4 * case.n_cache)
+    out = case.attend(attention_cached.cached_attention_f32, attention_cached.cached_scratch_bytes(case.n_cache))
     np.testing.assert_allclose(out, case.want(), atol=5e-6)
 
 

@@ -56,24 +56,6 @@ def row_scale(typingctx, x, n, scale, out):
     return types.void(types.int64, types.int64, types.float32, types.int64), emit
 
 
-@intrinsic
-def row_add_scaled(typingctx, x, n, scale, out):
-    """out += x * scale."""
-
-    def emit(context, b, signature, args):
-        x, n, scale, out = args
-
-        def body(b, at, lanes):
-            kind, place = vector(F32, lanes), b.add(out, at)
-            value = simd.load(b, b.add(x, at), kind)
-            simd.store(b, simd.fma(b, value, simd.splat(b, scale, lanes), simd.load(b, place, kind)), place)
-
-        simd.map_row(b, n, body)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.float32, types.int64), emit
-
-
 def share_attention(name, attend_rows, key_bytes, value_bytes):
     """Compile the sharing out of attention's work: items are blocks of query rows of one head.
 

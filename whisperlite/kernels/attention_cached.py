@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from whisperlite.kernels import simd
-from whisperlite.kernels.attention import row_add_scaled, row_scale
+from whisperlite.kernels import cpu, simd
+from whisperlite.kernels.attention import row_scale
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, load_i32, vector
+from whisperlite.kernels.simd import F32, I64, copy_bytes, fill_zero, int64, load_i32, vector
 from whisperlite.kernels.softmax import LOWEST
 from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES, SUBPANELS, SUM_BYTES, whole_tile_f32
 
 APPENDED_ROWS = 16  # of a work item
+SCORED = 8  # positions that meet a query at a time; their addresses and sums stay in registers
 LINE_BYTES = 64
 
 
@@ -57,17 +58,81 @@ def row_exp_sum(typingctx, x, n, top, scale):
 
 
 @intrinsic
-def row_dot(typingctx, x, y, n):
+def scores_of(typingctx, q, size, keys, places, scores):
+    """Products of a query of ``size`` numbers with the keys at SCORED places after ``keys``."""
+
     def emit(context, b, signature, args):
-        x, y, n = args
+        q, size, keys, places, scores = args
+        width = cpu.vector_width()
+        kind = vector(F32, width)
+        rows = [b.add(keys, simd.load(b, simd.offset(b, places, 8 * i), I64)) for i in range(SCORED)]
 
-        def step(b, acc, at, lanes):
+        def products(b, i, totals):
+            at = b.mul(i, int64(4 * width))
+            numbers = simd.load(b, b.add(q, at), kind)
+            return [
+                simd.fma(b, numbers, simd.load(b, b.add(row, at), kind), total)
+                for row, total in zip(rows, totals, strict=True)
+            ]
+
+        n_whole = b.sdiv(size, int64(width))
+        totals = simd.loop(b, n_whole, [simd.const(0.0, width)] * SCORED, products)
+        for first in range(0, SCORED, width):
+            sums = simd.reduce_each(b, totals[first : first + width], simd.add)
+            for i in range(first, min(SCORED, first + width)):
+                total = b.extract_element(sums, ir.Constant(simd.I32, i - first))
+                simd.store(b, total, simd.offset(b, scores, 4 * i))
+
+        def single(b, i, _):
+            at = b.mul(i, int64(4))
+            number = simd.load(b, b.add(q, at), F32)
+            for r, row in enumerate(rows):
+                place = simd.offset(b, scores, 4 * r)
+                product = b.fmul(number, simd.load(b, b.add(row, at), F32))
+                simd.store(b, b.fadd(simd.load(b, place, F32), product), place)
+            return []
+
+        simd.loop(b, size, [], single, b.mul(n_whole, int64(width)))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), emit
+
+
+@intrinsic
+def mix_values(typingctx, values, places, shares, n, size, factor, out):
+    """Sum of the ``n`` rows of ``size`` numbers at places after ``values``, each times its share and ``factor``."""
+
+    def emit(context, b, signature, args):
+        values, places, shares, n, size, factor, out = args
+        lanes = 4 * cpu.vector_width()  # their sums stay in registers
+
+        def mix(b, at, lanes):
             kind = vector(F32, lanes)
-            return simd.fma(b, simd.load(b, b.add(x, at), kind), simd.load(b, b.add(y, at), kind), acc)
 
-        return simd.reduce_row(b, n, 0.0, step, simd.add)
+            def add(b, p, total):
+                row = b.add(values, simd.load(b, b.add(places, b.mul(p, int64(8))), I64))
+                share = simd.splat(b, simd.load(b, b.add(shares, b.mul(p, int64(4))), F32), lanes)
+                return [simd.fma(b, share, simd.load(b, b.add(row, at), kind), total[0])]
 
-    return types.float32(types.int64, types.int64, types.int64), emit
+            (total,) = simd.loop(b, n, [simd.const(0.0, lanes)], add)
+            simd.store(b, b.fmul(total, simd.splat(b, factor, lanes)), b.add(out, at))
+
+        n_whole = b.sdiv(size, int64(lanes))
+
+        def whole(b, i, _):
+            mix(b, b.mul(i, int64(4 * lanes)), lanes)
+            return []
+
+        def single(b, i, _):
+            mix(b, b.mul(i, int64(4)), 1)
+            return []
+
+        simd.loop(b, n_whole, [], whole)
+        simd.loop(b, size, [], single, b.mul(n_whole, int64(lanes)))
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, i, i, i, types.float32, i), emit
 
 
 @intrinsic
@@ -109,19 +174,25 @@ def place_of(position, before, table, own, cache_row, ldc):
     return row * cache_row + position * ldc
 
 
+def cached_scratch_bytes(n_cache: int) -> int:
+    """Scratch that each thread needs for ``cached_attention_f32``."""
+    return 12 * (n_cache + SCORED)
+
+
 @kernel(*CACHED_PARAMS)
 def cached_attention_f32(args, sync, thread, n_threads):
     """Causal attention of new positions over the cache.
 
     Position p before ``past[b]`` is read from cache row ``cache_rows[b, p]`` (beams share their past without
-    copies), later ones from ``own_rows[b]``. ``scratch``: n_cache scores per thread.
+    copies), later ones from ``own_rows[b]``. ``scratch``: a place and a score for each position.
     """
     q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
     keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
     n_head, head_size, scale = arg(args, 13), arg(args, 14), simd.load_f32(args + 120)
     out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
-    scores = arg(args, 19) + thread * arg(args, 20)
+    places = arg(args, 19) + thread * arg(args, 20)
+    scores = places + 8 * (n_cache + SCORED)
     while True:
         item = claim(sync)
         if item >= n_batch * n_new * n_head:
@@ -135,15 +206,15 @@ def cached_attention_f32(args, sync, thread, n_threads):
         source = q + batch * q_batch + u * ldq + head * head_size * 4
         target = out + batch * out_batch + u * ldo + head * head_size * 4
         n_seen = before + u + 1
-        for p in range(n_seen):
-            place = place_of(p, before, table, own, cache_row, ldc) + head * head_size * 4
-            simd.store_f32(scores + 4 * p, row_dot(source, keys + place, head_size))
+        n_scored = (n_seen + SCORED - 1) // SCORED * SCORED
+        for p in range(n_scored):
+            place = place_of(min(p, n_seen - 1), before, table, own, cache_row, ldc) + head * head_size * 4
+            simd.store_i64(places + 8 * p, place)
+        for p in range(0, n_scored, SCORED):
+            scores_of(source, head_size, keys, places + 8 * p, scores + 4 * p)
         top = row_max(scores, n_seen)
         share = one_over(row_exp_sum(scores, n_seen, top, scale))
-        fill_zero(target, 4 * head_size)
-        for p in range(n_seen):
-            place = place_of(p, before, table, own, cache_row, ldc) + head * head_size * 4
-            row_add_scaled(values + place, head_size, simd.load_f32(scores + 4 * p) * share, target)
+        mix_values(values, places, scores, n_seen, head_size, share, target)
 
 
 @njit

@@ -512,6 +512,15 @@ def load_i64(typingctx, address):
 
 
 @intrinsic
+def store_i64(typingctx, address, value):
+    def emit(context, b, signature, args):
+        store(b, args[1], args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
 def to_f32(typingctx, value):
     return types.float32(types.int64), lambda context, b, signature, args: b.sitofp(args[0], F32)
 

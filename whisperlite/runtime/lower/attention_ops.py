@@ -152,7 +152,8 @@ def lower_cached_attention(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
     source, cache, target = low.buffer(q), low.buffer(keys), low.buffer(node)
     n_batch, n_new, n_state = source.shape
     head_size = n_state // attrs["n_head"]
-    kernel, scratch = attention_cached.cached_attention_f32, 4 * cache.shape[1]
+    kernel = attention_cached.cached_attention_f32
+    scratch = attention_cached.cached_scratch_bytes(cache.shape[1])
     if n_new >= BLOCKED_FROM:
         kernel = attention_cached.cached_attention_blocks_f32
         scratch = attention_cached.cached_blocks_scratch_bytes(cache.shape[1], head_size)
