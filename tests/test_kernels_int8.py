@@ -106,6 +106,33 @@ def test_one_sharp_position_leaves_the_others_their_share():
     np.testing.assert_allclose(got, want, atol=0.15)
 
 
+@pytest.mark.parametrize("spread, limit", [(1, 0.025), (2, 0.032), (3, 0.032)])
+def test_many_positions_of_spread_scores_are_close(spread, limit):
+    """Probabilities from 1 down to those that round to nothing in one span and not in another."""
+    rng = np.random.default_rng(spread)
+    q = rng.standard_normal((1, 24, 64)).astype(np.float32) * spread
+    k, v = rng.standard_normal((2, 1, 1500, 64)).astype(np.float32)
+    got = attend(q, packed(k, 1, True), packed(v, 1, False), 1, 1500)
+    assert relative(got, exact_attention(q, k, v, 1, [0])) < limit
+
+
+@pytest.mark.parametrize("n_ctx", [45, 300])
+@pytest.mark.parametrize("size", [100, 1e3, 1e8])
+def test_large_scores_single_out_one_position(n_ctx, size):
+    """Scores that int16 cannot count are as good as one another, and no other row sees them."""
+    k = np.zeros((1, n_ctx, 64), np.float32)
+    k[0, :, 0] = np.random.default_rng(0).permutation(np.repeat([-1.0, -0.5], [n_ctx // 2, n_ctx - n_ctx // 2]))
+    k[0, 17, 0] = 1
+    v = np.random.default_rng(1).standard_normal((1, n_ctx, 64)).astype(np.float32)
+    q = np.zeros((1, 2, 64), np.float32)
+    q[:, 0, 0], q[:, 1, 0] = size, 8
+    got = attend(q, packed(k, 1, True), packed(v, 1, False), 1, n_ctx)
+    if size < 1e8:
+        np.testing.assert_allclose(got[0, 0], v[0, 17], atol=0.03)
+    assert np.abs(got[0, 0]).max() < 1.02 * np.abs(v).max()
+    np.testing.assert_allclose(got[0, 1], exact_attention(q, k, v, 1, [0])[0, 1], atol=0.02)
+
+
 def test_a_query_of_zeros_gives_the_mean():
     v = np.random.default_rng(0).standard_normal((1, 45, 64)).astype(np.float32)
     got = attend(np.zeros((1, 2, 64), np.float32), packed(v, 1, True), packed(v, 1, False), 1, 45)

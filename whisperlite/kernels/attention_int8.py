@@ -2,8 +2,9 @@
 
 In: query rows, quantised key and value panels. Out: attention rows. Knows nothing of: layers, beams, windows.
 
-Scores are sums of products of unsigned key bytes (zero 128) and signed query bytes. Probabilities become unsigned
-bytes, each 128 positions scaled to their own maximum, so that one sharp position does not round the others away.
+Scores are sums of products of unsigned key bytes (zero 128) and signed query bytes. They are kept as costs: int16,
+steps of a base-2 logarithm downwards. Probabilities become unsigned bytes, each 128 positions scaled to their own
+maximum, so that one sharp position does not round the others away.
 Everything a span of 128 positions needs stays in the first cache.
 
     keys    for 32 positions: scales float32 [32], codes [K/4][32][4], less the mean key, which no softmax sees
@@ -28,6 +29,7 @@ from whisperlite.kernels.attention import (
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
+    FLOAT_ZERO_BITS,
     HEAD_BYTES,
     UNROLL,
     byte_products,
@@ -38,22 +40,22 @@ from whisperlite.kernels.int8 import (
 from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rows import row_add
-from whisperlite.kernels.simd import F32, I32, NOTHING, SINGLE, fill_zero, int64, vector
+from whisperlite.kernels.simd import F32, I16, I32, NOTHING, SINGLE, fill_zero, int64, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     FACTOR,
+    FLOOR,
     LOG2_E,
-    LOWEST,
     SPAN,
     START,
     STATE_BYTES,
+    STEP,
     SUMS,
     TOP,
     UNIT,
     add_to_sum,
     advance_states,
     clear_states,
-    note_tops,
     of_row,
     one_over_sum,
 )
@@ -70,38 +72,74 @@ from whisperlite.kernels.tiles import (
 )
 
 SPAN_BYTES = PANEL_BYTES + SPAN // 4 * PANEL_BYTES  # of 32 columns of values
-SMALLEST_UNIT = np.float32(1.0e-15)
-# What a score is below the top is counted in 1024ths of a base-2 logarithm, in 16 bits. 15 bits of probability, of
-# which one code is 2**7 and the rounding bit 2**6, are shifted by the whole part and those 6 bits.
-FRACTION_BITS = 10
-SHIFTED = 6 << FRACTION_BITS
+COST_PITCH = 2 * SPAN
+HIGHEST_COST = 2**15 - 1
+# Steps of a base-2 logarithm, in which costs count: scores beyond 1600 (with a table; else 350) are all one,
+# where rounded keys leave little to tell. With a table what is 127 steps below the top becomes 0.
+STEPS = 14 if simd.has_look_up() else 64
+ONE_STEP = np.float32(-1 / STEPS)  # of cost, as a base-2 logarithm
+TABLE = [*(round(255 * 2 ** (-i / STEPS)) for i in range(127)), 0]
+# Without one: 15 bits of probability, of which one code is 2**7 and the rounding bit 2**6, are shifted by the whole
+# part of the logarithm and those 6 bits.
+FRACTION_BITS = 6
+SHIFTED = 0 if simd.has_look_up() else 6 << FRACTION_BITS
 CODE_SCALE = 255 * 2**7
 
 
-def _score_tile(b, kind, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
+def _scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads):
     """Scores, in units of each row, of ``n_rows`` queries for TILE_COLUMNS positions."""
     width = cpu.vector_width()
     kind = vector(F32, width)
+    # Loaded for each vector anew: a copy of a register takes turns with the products, a load does not.
     first = b.add(b.add(states, int64(START)), b.mul(row0, int64(4)))
-    starts = []
-    for r in range(n_rows):
-        start = simd.splat(b, simd.load(b, simd.offset(b, first, 4 * r), I32), width)
-        starts += [start] * TILE_VECTORS
+    places = [simd.opaque(b, first) for _ in range(TILE_VECTORS)]
+    starts = [
+        simd.splat(b, simd.load(b, simd.offset(b, place, 4 * r), I32), width)
+        for r in range(n_rows)
+        for place in places
+    ]
     (totals,), scales = byte_products(b, [q], n_rows, ldq, panel, column, n_quads, [starts], True)
-    zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, width)) for scale in scales]
+    return _scaled(b, totals, scales, kind)
+
+
+def _scaled(b, totals, scales, kind):
+    """Sums that began with FLOAT_ZERO_BITS times the scales of their columns."""
+    zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, kind.count)) for scale in scales]
+    return [
+        simd.fma(b, b.bitcast(total, kind), scales[j % TILE_VECTORS], zeros[j % TILE_VECTORS])
+        for j, total in enumerate(totals)
+    ]
+
+
+def _score_tile(b, _, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
+    """Scores, in units of each row, as float32."""
+    width = cpu.vector_width()
+    for j, value in enumerate(_scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads)):
+        target = b.add(out, b.mul(ldo, int64(j // TILE_VECTORS)))
+        simd.store(b, value, simd.offset(b, target, 4 * width * (j % TILE_VECTORS)))
+
+
+def _cost_tile(b, _, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
+    """Scores in steps downwards, as int16 in the order of ``pack_pair``."""
+    width = cpu.vector_width()
+    values = _scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads)
+    steps = b.add(b.add(states, int64(STEP)), b.mul(row0, int64(4)))
     for r in range(n_rows):
-        target = b.add(out, b.mul(ldo, int64(r)))
-        for v in range(TILE_VECTORS):
-            value = simd.fma(b, b.bitcast(totals[r * TILE_VECTORS + v], kind), scales[v], zeros[v])
-            simd.store(b, value, simd.offset(b, target, 4 * width * v))
+        step = simd.splat(b, simd.load(b, simd.offset(b, steps, 4 * r), F32), width)
+        pair = [
+            simd.round_saturated(b, b.fmul(value, step))
+            for value in values[r * TILE_VECTORS : (r + 1) * TILE_VECTORS]
+        ]
+        simd.store(b, simd.pack_pair(b, *pair), b.add(out, b.mul(ldo, int64(r))))
 
 
-def _value_tile(b, kind, n_rows, p, ldp, states, row0, panel, column, n_quads, out, ldo):
+def _value_tile(b, _, n_rows, p, ldp, states, row0, panel, column, n_quads, out, ldo):
     """out = out * correction + probabilities x values, for TILE_COLUMNS columns."""
     width = cpu.vector_width()
     kind = vector(F32, width)
-    starts = [ir.Constant(vector(I32, width), None)] * (n_rows * TILE_VECTORS)
+    starts = [simd.const_int(FLOAT_ZERO_BITS, width)] * (n_rows * TILE_VECTORS)
     (totals,), scales = byte_products(b, [p], n_rows, ldp, panel, column, n_quads, [starts], False)
+    values = _scaled(b, totals, scales, kind)
     states = b.add(states, b.mul(row0, int64(4)))
     for r in range(n_rows):
         correction = simd.splat(b, simd.load(b, simd.offset(b, states, CORRECTION + 4 * r), F32), width)
@@ -110,13 +148,17 @@ def _value_tile(b, kind, n_rows, p, ldp, states, row0, panel, column, n_quads, o
         for v in range(TILE_VECTORS):
             place = simd.offset(b, target, 4 * width * v)
             kept = b.fmul(simd.load(b, place, kind), correction)
-            total = b.sitofp(totals[r * TILE_VECTORS + v], kind)
-            simd.store(b, simd.fma(b, total, b.fmul(scales[v], factor), kept), place)
+            simd.store(b, simd.fma(b, values[r * TILE_VECTORS + v], factor, kept), place)
 
 
 @intrinsic
 def score_tile(typingctx, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
-    return tile_switch(_score_tile, None, TILE_ROWS, 10)
+    return tile_switch(_score_tile, None, (1,), 10)
+
+
+@intrinsic
+def cost_tile(typingctx, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
+    return tile_switch(_cost_tile, None, TILE_ROWS, 10)
 
 
 @intrinsic
@@ -124,8 +166,63 @@ def value_tile(typingctx, n_rows, p, ldp, states, row0, panel, column, n_quads, 
     return tile_switch(_value_tile, None, TILE_ROWS, 10)
 
 
+@intrinsic
+def bar_absent(typingctx, costs, n_positions):
+    """The highest cost for positions of a span that are not there, for MAX_ROWS rows."""
+
+    def emit(context, b, signature, args):
+        costs, n_positions = args
+        width = cpu.vector_width()
+        kind = vector(I16, 2 * width)
+        # The order of ``pack_pair``: four of the first vector, four of the second.
+        order = [i // 8 * 4 + i % 4 + i // 4 % 2 * width for i in range(2 * width)]
+        count = simd.splat(b, b.trunc(n_positions, I16), 2 * width)
+        for first in range(0, SPAN, 2 * width):
+            is_there = b.icmp_signed("<", ir.Constant(kind, [first + i for i in order]), count)
+            for row in range(MAX_ROWS):
+                place = simd.offset(b, costs, COST_PITCH * row + 2 * first)
+                cost = b.select(is_there, simd.load(b, place, kind), ir.Constant(kind, [HIGHEST_COST] * 2 * width))
+                simd.store(b, cost, place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
+@intrinsic
+def note_lowest(typingctx, costs, states):
+    """Note the lowest cost of a span for each of MAX_ROWS rows, and what ``soften_int8`` subtracts from costs."""
+
+    def emit(context, b, signature, args):
+        costs, states = args
+        width = cpu.vector_width()
+        kind, words = vector(I16, 2 * width), vector(I32, width)
+        half = simd.const_int(16, width)
+        lowest = []
+        for row in range(MAX_ROWS):
+            costs_of_row = simd.offset(b, costs, COST_PITCH * row)
+            places = [simd.offset(b, costs_of_row, 2 * first) for first in range(0, SPAN, 2 * width)]
+            low = simd.load(b, places[0], kind)
+            for place in places[1:]:
+                low = simd.smin(b, simd.load(b, place, kind), low)
+            # The lower one of each pair to the upper half of its 32 bits, whose order that half decides.
+            moved = b.shl(b.bitcast(low, words), half)
+            lowest.append(b.bitcast(simd.smin(b, b.bitcast(moved, kind), low), words))
+        for first in range(0, MAX_ROWS, width):
+            low = b.ashr(simd.reduce_each(b, lowest[first : first + width], simd.smin), half)
+            simd.store(b, b.sitofp(low, vector(F32, width)), simd.offset(b, states, TOP + 4 * first))
+            floor = low
+            if SHIFTED:
+                floor, smallest = b.sub(low, simd.const_int(SHIFTED, width)), simd.const_int(-(2**15), width)
+                floor = b.select(b.icmp_signed(">", floor, smallest), floor, smallest)
+            twice = b.or_(b.shl(floor, half), b.and_(floor, simd.const_int(0xFFFF, width)))
+            simd.store(b, twice, simd.offset(b, states, FLOOR + 4 * first))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
 def _codes(b, below):
-    """``255 * 2**-(below / 1024)``, rounded, for int16 ``below``; relative error 2e-3 before rounding.
+    """``255 * 2**-(below / STEPS)``, rounded, for int16 ``below``; relative error 2e-3 before rounding.
 
     ``below`` counts from SHIFTED on.
     """
@@ -148,28 +245,28 @@ def _codes(b, below):
 
 
 @intrinsic
-def soften_int8(typingctx, scores, codes, states, row):
-    """Scores of SPAN positions of one row to unsigned bytes, relative to the span's top; their sum to the row's."""
+def soften_int8(typingctx, costs, codes, states, row):
+    """Costs of SPAN positions of one row to unsigned bytes, relative to the span's top; their sum to the row's."""
 
     def emit(context, b, signature, args):
-        scores, codes, states, row = args
+        costs, codes, states, row = args
         width = cpu.vector_width()
-        kind, words = vector(F32, width), vector(I32, width)
-        steps = simd.const(2.0**FRACTION_BITS, width)
-        unit = b.fneg(b.fmul(of_row(b, states, row, UNIT, width), steps))
-        top = simd.fma(b, of_row(b, states, row, TOP, width), steps, simd.const(float(SHIFTED), width))
+        kind, words = vector(I16, 2 * width), vector(I32, width)
+        place = simd.offset(b, b.add(states, b.mul(row, int64(4))), FLOOR)
+        floor = b.bitcast(simd.splat(b, simd.load(b, place, I32), width), kind)
         ones = simd.const_int(0x01010101, width)
         total = ir.Constant(words, None)
-        for i in range(0, SPAN, 4 * width):
-            below = []
-            for j in range(i, i + 4 * width, width):
-                score = simd.load(b, simd.offset(b, scores, 4 * j), kind)
-                below.append(simd.round_saturated(b, simd.fma(b, score, unit, top)))
-            pairs = [_codes(b, simd.pack_pair(b, *below[j : j + 2])) for j in (0, 2)]
-            quads = simd.pack_bytes(b, pairs, False)
-            simd.store(b, quads, simd.offset(b, codes, i))
+        for first in range(0, SPAN, 4 * width):
+            places = [simd.offset(b, costs, 2 * i) for i in (first, first + 2 * width)]
+            below = [simd.subtract_saturated(b, simd.load(b, place, kind), floor) for place in places]
+            if simd.has_look_up():
+                quads = simd.look_up(b, TABLE, simd.pack_bytes(b, below, True))
+            else:
+                quads = simd.pack_bytes(b, [_codes(b, x) for x in below], False)
+            simd.store(b, quads, simd.offset(b, codes, first))
             total = dot_bytes(b, total, quads, ones)
-        add_to_sum(b, states, row, b.sitofp(total, kind), of_row(b, states, row, FACTOR, width))
+        factor = of_row(b, states, row, FACTOR, width)
+        add_to_sum(b, states, row, b.sitofp(total, vector(F32, width)), factor)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 4), emit
@@ -177,26 +274,25 @@ def soften_int8(typingctx, scores, codes, states, row):
 
 @njit
 def quantize_queries(source, lds, n_rows, head_size, scale, codes, states):
-    """Rows of a head to signed bytes; of each the unit of its scores, and what its sums begin with."""
+    """Rows of a head to signed bytes; of each the unit of its scores times ``scale``, and the start of its sums."""
     head = states + SUMS  # not needed yet
     for row in range(n_rows):
         round_chunk(source + row * lds, head_size, codes + row * head_size, NOTHING, head)
-        # Not zero: a position that is not there must stay below all others.
-        simd.store_f32(states + UNIT + 4 * row, max(simd.load_f32(head) * scale, SMALLEST_UNIT))
+        simd.store_f32(states + STEP + 4 * row, simd.load_f32(head) * scale)
         simd.store_i32(states + START + 4 * row, simd.load_i32(head + 4))
     fill_zero(head, HEAD_BYTES)
 
 
 @njit
-def scores_of_panel(codes, states, n_rows, head_size, panel, scores, lds):
-    """Scores of query rows for the 32 positions of a panel, in units of each row."""
+def costs_of_panel(codes, states, n_rows, head_size, panel, costs):
+    """Costs of query rows for the 32 positions of a panel."""
     for s in range(SUBPANELS):
         row = 0
         while row < n_rows:
             taken = largest_tile(n_rows - row)
-            score_tile(
+            cost_tile(
                 taken, codes + row * head_size, head_size, states, row, panel, s * TILE_COLUMNS, head_size // 4,
-                scores + row * lds + 4 * s * TILE_COLUMNS, lds,
+                costs + row * COST_PITCH + 2 * s * TILE_COLUMNS, COST_PITCH,
             )  # fmt: skip
             row += taken
 
@@ -225,28 +321,29 @@ def quads_of(n_positions):
 @njit
 def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scratch, target, ldt):
     """Attention of ``n_rows`` queries, at most MAX_ROWS, over one head."""
-    lds_scores, ldo = 4 * SPAN, 4 * head_size
+    ldo = 4 * head_size
     states = scratch
-    scores = states + STATE_BYTES
-    mixed = scores + MAX_ROWS * lds_scores
+    costs = states + STATE_BYTES
+    mixed = costs + MAX_ROWS * COST_PITCH
     shares = mixed + MAX_ROWS * ldo
     codes = shares + MAX_ROWS * SPAN
     n_spans = (n_ctx + SPAN - 1) // SPAN
     clear_states(states, n_rows)
+    for row in range(n_rows):
+        simd.store_f32(states + UNIT + 4 * row, ONE_STEP)
     fill_zero(mixed, n_rows * ldo)
-    quantize_queries(source, lds, n_rows, head_size, scale * LOG2_E, codes, states)
+    quantize_queries(source, lds, n_rows, head_size, scale * LOG2_E / ONE_STEP, codes, states)
     for span in range(n_spans):
         left = min(SPAN, n_ctx - span * SPAN)
         for p in range((left + PANEL - 1) // PANEL):
             panel = keys + (span * (SPAN // PANEL) + p) * key_panel_bytes(head_size)
-            scores_of_panel(codes, states, n_rows, head_size, panel, scores + p * PANEL_BYTES, np.int64(lds_scores))
-        for row in range(n_rows):
-            for t in range(left, SPAN):
-                simd.store_f32(scores + row * lds_scores + 4 * t, LOWEST)
-        note_tops(scores, states)
+            costs_of_panel(codes, states, n_rows, head_size, panel, costs + 2 * p * PANEL)
+        if left < SPAN:
+            bar_absent(costs, left)
+        note_lowest(costs, states)
         advance_states(states)
         for row in range(n_rows):
-            soften_int8(scores + row * lds_scores, shares + row * SPAN, states, row)
+            soften_int8(costs + row * COST_PITCH, shares + row * SPAN, states, row)
         for column in range(0, head_size, TILE_COLUMNS):
             panel = values + (column // PANEL * n_spans + span) * SPAN_BYTES
             row = 0
@@ -268,9 +365,12 @@ def score_row(source, keys, n_ctx, head_size, scale, scratch, target):
     quantize_queries(source, NOTHING, SINGLE, head_size, scale, codes, states)
     for p in range((n_ctx + PANEL - 1) // PANEL):
         panel = keys + p * key_panel_bytes(head_size)
-        scores_of_panel(codes, states, SINGLE, head_size, panel, scores, np.int64(PANEL_BYTES))
+        for column in range(0, PANEL, TILE_COLUMNS):
+            score_tile(
+                1, codes, head_size, states, 0, panel, column, head_size // 4, scores + 4 * column, PANEL_BYTES
+            )  # fmt: skip
         count = min(PANEL, n_ctx - p * PANEL)
-        row_scale(scores, count, simd.load_f32(states + UNIT), target + p * PANEL_BYTES)
+        row_scale(scores, count, simd.load_f32(states + STEP), target + p * PANEL_BYTES)
 
 
 _attend = share_attention("int8", attend_rows, key_bytes, value_bytes)

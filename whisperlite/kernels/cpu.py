@@ -117,7 +117,10 @@ def has_bf16_dot() -> bool:
 
 def summary() -> str:
     """One line for reports: machine, LLVM's CPU name and the features that decide speed."""
-    telling = ("avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "avxvnni", "amx-bf16", "amx-int8", "neon")
+    telling = (
+        "avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "avx512vbmi", "avxvnni", "amx-bf16", "amx-int8",
+        "neon",
+    )  # fmt: skip
     present = [name for name in telling if name in features()]
     return f"{platform.machine()} {target().host_name} [{' '.join(present)}]"
 

@@ -75,8 +75,14 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
     n_each = n_rows * TILE_VECTORS
     n_sums = n_each * len(terms)
     # One address per three rows; the others are reached by adding the pitch once or twice in the addressing mode.
+    # LLVM would rather compute each row's address from the one before, with instructions that take turns with the
+    # products.
     pitch2 = b.add(pitch, pitch)
     bases = [b.add(first, b.mul(pitch, int64(r))) for first in terms for r in range(0, n_rows, 3)]
+
+    def moving(base):
+        return base if isinstance(pitch, ir.Constant) else simd.opaque(b, base)
+
     per_term = len(bases) // len(terms)
 
     def quad(b, totals, place, bases, u):
@@ -99,7 +105,7 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
         totals, (place, *bases) = list(carried[:n_sums]), carried[n_sums:]
         for u in range(UNROLL):
             quad(b, totals, place, bases, u)
-        moved = [simd.offset(b, base, 4 * UNROLL) for base in bases]
+        moved = [moving(simd.offset(b, base, 4 * UNROLL)) for base in bases]
         return [*totals, simd.offset(b, place, UNROLL * PANEL_BYTES), *moved]
 
     scales = b.add(panel, b.mul(column, int64(4)))

@@ -81,6 +81,11 @@ def splat(b: Builder, scalar: Value, lanes: int) -> Value:
     return b.shuffle_vector(one, ir.Constant(one.type, ir.Undefined), ir.Constant(vector(I32, lanes), [0] * lanes))
 
 
+def opaque(b: Builder, x: Value) -> Value:
+    """An int64 as it is, of which LLVM knows nothing: it will not be computed from other values again."""
+    return b.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [x], False)
+
+
 def call(b: Builder, name: str, return_type: ir.Type, arguments: Sequence[Value]) -> Value:
     from numba.core import cgutils
 
@@ -202,6 +207,19 @@ def shift_right(b: Builder, x: Value, places: Value) -> Value:
     return b.select(inside, b.lshr(x, places), ir.Constant(x.type, None))
 
 
+def has_look_up() -> bool:
+    """Whether ``look_up`` is there: one instruction that takes 64 bytes from a table of 128."""
+    return cpu.vector_width() == 16 and "avx512vbmi" in cpu.features()
+
+
+def look_up(b: Builder, table: Sequence[int], places: Value) -> Value:
+    """Bytes of a table of 128: for each of 64 bytes, in 32-bit words, the one of its low 7 bits."""
+    codes = vector(I8, 64)
+    first, second = (ir.Constant(codes, list(table[half : half + 64])) for half in (0, 64))
+    found = call(b, "llvm.x86.avx512.vpermi2var.qi.512", codes, [first, b.bitcast(places, codes), second])
+    return b.bitcast(found, places.type)
+
+
 def dot_bf16(b: Builder, x: Value, y: Value, total: Value) -> Value:
     """``total`` plus the two products of each 32-bit word of x and y, which hold two bf16; with AVX-512 BF16."""
     # Words, as LLVM before 17 wants them; later ones translate such a call to vectors of bfloat.
@@ -218,6 +236,16 @@ def fmax(b: Builder, x: Value, y: Value) -> Value:
 
 def fmin(b: Builder, x: Value, y: Value) -> Value:
     return b.select(b.fcmp_ordered("<", x, y), x, y)
+
+
+def smin(b: Builder, x: Value, y: Value) -> Value:
+    """The smaller of signed integers."""
+    return b.select(b.icmp_signed("<", x, y), x, y)
+
+
+def subtract_saturated(b: Builder, x: Value, y: Value) -> Value:
+    """Difference of int16, the nearest that fits."""
+    return call(b, f"llvm.ssub.sat.v{x.type.count}i16", x.type, [x, y])
 
 
 def rint(b: Builder, x: Value) -> Value:

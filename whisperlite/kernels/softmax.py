@@ -24,8 +24,9 @@ SPAN = 128  # positions
 LOWEST = np.float32(-1.0e20)  # score of a position that is not there
 LOG2_E = np.float32(math.log2(math.e))
 # What is kept of each of up to MAX_ROWS rows: arrays of LANES numbers, one for each row, then the running sums.
+# START, STEP and FLOOR are for scores of bytes.
 LANES = 16
-BEST, CORRECTION, FACTOR, TOP, UNIT, START, SUMS = (4 * LANES * i for i in range(7))
+BEST, CORRECTION, FACTOR, TOP, UNIT, START, STEP, FLOOR, SUMS = (4 * LANES * i for i in range(9))
 STATE_BYTES = SUMS + MAX_ROWS * 4 * LANES
 
 
@@ -53,29 +54,6 @@ def note_top(typingctx, scores, states, row):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), emit
-
-
-@intrinsic
-def note_tops(typingctx, scores, states):
-    """``note_top`` for MAX_ROWS rows of scores that lie side by side."""
-
-    def emit(context, b, signature, args):
-        scores, states = args
-        width = cpu.vector_width()
-        kind, row_bytes = vector(F32, width), 4 * SPAN
-        tops = []
-        for row in range(MAX_ROWS):
-            places = [simd.offset(b, scores, row_bytes * row + 4 * width * i) for i in range(SPAN // width)]
-            top = simd.load(b, places[0], kind)
-            for place in places[1:]:
-                top = simd.fmax(b, simd.load(b, place, kind), top)
-            tops.append(top)
-        for first in range(0, MAX_ROWS, width):
-            place = simd.offset(b, states, TOP + 4 * first)
-            simd.store(b, simd.reduce_each(b, tops[first : first + width], simd.fmax), place)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), emit
 
 
 @intrinsic
