@@ -25,7 +25,7 @@ import numpy as np
 
 from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.compiler import intrinsic, types
-from whisperlite.kernels.registry import arg, claim, kernel
+from whisperlite.kernels.registry import claim, kernel
 from whisperlite.kernels.simd import F32, I64, Builder, Value, const, copy_bytes, fill_zero, int64, vector
 
 N_FFT, HOP, N_BINS = 400, 160, 201
@@ -38,11 +38,11 @@ ROW_BYTES = 4 * LANES
 COMPLEX_BYTES = 2 * ROW_BYTES
 PLACE_BYTES = N_ROWS * COMPLEX_BYTES
 # Scratch: columns, which power replaces, and spectra, which give room to the samples before and to the logarithms
-# behind them. Columns: sample 160*j + t of the first frame on, at row t < 160 and lane j; a frame reads three lanes
-# of a row and more, so rows are two registers long.
+# behind them: the less of it, the more stays in the first-level cache. Columns: sample 160*j + t, counted from the
+# first frame's, at row t and lane j, of which there are LANES + 2, in rows a little wider.
 COLUMNS_AT = POWER_AT = 0
-COLUMN_BYTES = 2 * ROW_BYTES
-SPECTRA_AT = HOP * COLUMN_BYTES
+COLUMN_BYTES = ROW_BYTES + 16
+SPECTRA_AT = (max(HOP * COLUMN_BYTES, (N_BINS + 1) * ROW_BYTES) + 63) // 64 * 64
 SCRATCH_BYTES = (SPECTRA_AT + max(N_ROWS * RADIX_COMPLEX * COMPLEX_BYTES, (LANES + 2) * HOP * 4) + 63) // 64 * 64
 
 BANDS_AT_ONCE = 4  # chains of sums that do not wait for each other
@@ -190,7 +190,7 @@ def power_spectra(typingctx, scratch, window, tables):
         )
         plain = [const(factor, LANES) for factor in _factors(0)]
 
-        def over_n1(b, n2, _):
+        def over_n1(b, n2):
             entry, weights = _at(b, sources, n2, 8 * RADIX_REAL), _at(b, window, n2, 4 * RADIX_REAL)
             total, difference = [], []
             for p in range(0, RADIX_REAL, 2):
@@ -208,13 +208,18 @@ def power_spectra(typingctx, scratch, window, tables):
                 _store_complex(b, value, simd.offset(b, target, row * COMPLEX_BYTES))
             return []
 
-        def inner(b, i, _):  # of eight rows five sums each, which lie side by side
+        def over_part_of_n2(b, i):
             at = _at(b, spectra, i, COMPLEX_BYTES)
             places = [simd.offset(b, at, 5 * j * PLACE_BYTES) for j in range(5)]
             found = _transform5(b, [_load_complex(b, place) for place in places], plain, False)
             for place, value in zip(places, found, strict=True):
                 _store_complex(b, value, place)
             return []
+
+        def inner(b, j, _):  # n2 = j, j + 5, .. j + 20, then the sums of 5 over them, while all is close by
+            simd.loop(b, int64(5), [], lambda b, i, _: over_n1(b, b.add(j, b.mul(i, int64(5)))))
+            first = b.mul(j, int64(N_ROWS))
+            return simd.loop(b, int64(N_ROWS), [], lambda b, row, _: over_part_of_n2(b, b.add(first, row)))
 
         def outer(b, k, _):
             at = _at(b, factors, k, 4 * N_FACTORS)
@@ -246,8 +251,7 @@ def power_spectra(typingctx, scratch, window, tables):
                 simd.store(b, b.fmul(value, quarter), b.add(power, place))
             return []
 
-        simd.loop(b, int64(RADIX_COMPLEX), [], over_n1)
-        simd.loop(b, int64(5 * N_ROWS), [], inner)
+        simd.loop(b, int64(5), [], inner)
         simd.loop(b, int64(5), [], outer)
         simd.loop(b, int64(RADIX_COMPLEX // 2 + 1), [], part)
         return context.get_dummy_value()
@@ -297,6 +301,25 @@ def log_bands(typingctx, power, bands, weights, n_mels, n_valid, maximum, out, l
     return types.void(*[types.int64] * 8), emit
 
 
+def _first_words(n: int):
+    """An intrinsic that gives a kernel's first n arguments: ``arg`` for each takes longer to compile."""
+
+    @intrinsic
+    def words(typingctx, args):
+        kind = types.UniTuple(types.int64, n)
+
+        def emit(context, b, signature, args):
+            values = [simd.load(b, simd.offset(b, args[0], 8 * i), I64, 8) for i in range(n)]
+            return context.make_tuple(b, kind, values)
+
+        return kind(types.int64), emit
+
+    return words
+
+
+first_words7, first_words11 = _first_words(7), _first_words(11)
+
+
 @kernel(
     "samples", "n_frames", "window", "tables", "bands", "weights", "n_mels", "scratch", "maxima", "out", "ldo"
 )  # fmt: skip
@@ -306,10 +329,9 @@ def log_mel_f32(args, sync, thread, n_threads):
     window, tables, bands, weights: from ``pack_window``, ``_tables`` and ``pack_bands``. scratch: SCRATCH_BYTES for
     each thread. maxima: float32 (n_threads, LANES), in and out: no less than any value of ``out``.
     """
-    samples, n_frames, window, tables = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
-    bands, weights, n_mels = arg(args, 4), arg(args, 5), arg(args, 6)
-    scratch, maximum = arg(args, 7) + thread * SCRATCH_BYTES, arg(args, 8) + thread * ROW_BYTES
-    out, ldo = arg(args, 9), arg(args, 10)
+    samples, n_frames, window, tables, bands, weights, n_mels, scratch, maximum, out, ldo = first_words11(args)
+    scratch += thread * SCRATCH_BYTES
+    maximum += thread * ROW_BYTES
     spare = scratch + SPECTRA_AT
     while True:
         first = claim(sync) * LANES
@@ -446,8 +468,8 @@ def floor_and_scale_f32(args, sync, thread, n_threads):
 
     maxima: float32 (n_maxima,), of which the largest counts. scratch: SCRATCH_BYTES for each thread.
     """
-    x, ldx, n_rows, n_cols = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
-    maximum, partial = largest(arg(args, 4), arg(args, 5)), arg(args, 6) + thread * SCRATCH_BYTES
+    x, ldx, n_rows, n_cols, maxima, n_maxima, scratch = first_words7(args)
+    maximum, partial = largest(maxima, n_maxima), scratch + thread * SCRATCH_BYTES
     whole = n_cols // LANES * ROW_BYTES
     while True:
         row = claim(sync)
