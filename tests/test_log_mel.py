@@ -159,9 +159,10 @@ def test_team_of_threads_gives_the_same_bits():
 
     together = Guarded((80, n_frames))
     scratch = Guarded((n_threads * log_mel.SCRATCH_BYTES,), np.uint8)
-    maxima = Guarded.of(log_mel.maxima_for(n_threads))
-    constants = log_mel.Constants(_window(), mel_filters(80))
-    words = log_mel.log_mel_arguments(samples, constants, together.array, maxima.array, scratch.array)
+    maxima = Guarded((n_threads, log_mel.LANES), fill=-10)
+    workspace, constants = log_mel.Workspace(n_threads), log_mel.Constants(_window(), mel_filters(80))
+    words = log_mel.log_mel_arguments(samples, constants, together.array, workspace)
+    words |= {"scratch": scratch.address, "maxima": maxima.address}
     args = log_mel.log_mel_f32.words(words)
     sync = np.zeros(SYNC_WORDS, np.int64)
     entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(log_mel.log_mel_f32.address())

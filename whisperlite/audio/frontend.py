@@ -282,13 +282,13 @@ class _CompiledSpans:
         from whisperlite.kernels.registry import CLAIMS, SYNC_WORDS
 
         kernel = log_mel.log_mel_f32
-        packed, scratch, maxima = mel.packed(n_mels), log_mel.scratch_for(1), log_mel.maxima_for(1)
-        constants = packed.words | {"scratch": log_mel.scratch_address(scratch), "maxima": maxima.ctypes.data}
+        packed, workspace = mel.packed(n_mels), log_mel.Workspace(1)
+        constants = packed.words | workspace.words
         self._words = (ctypes.c_int64 * len(kernel.params))(*[constants.get(name, 0) for name in kernel.params])
         self._changing = tuple(kernel.params.index(name) for name in ("samples", "n_frames", "out", "ldo"))
         self._sync = (ctypes.c_int64 * SYNC_WORDS)()
         self._claims = CLAIMS // 8
-        self._kept = (packed, scratch, maxima)
+        self._kept = (packed, workspace)
         self._addresses = (ctypes.addressof(self._words), ctypes.addressof(self._sync))
         self._entry = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(kernel.address())
 

@@ -166,13 +166,13 @@ def _compiled_log_mel(audio: np.ndarray, n_mels: int, padding: int, threads: int
 
     out, spans = _spans(audio, n_mels, padding)
     n_threads = _shared_by(out, threads)
-    scratch, maxima = kernels.scratch_for(n_threads), kernels.maxima_for(n_threads)
+    workspace = kernels.Workspace(n_threads)
     calls = [
-        (kernels.log_mel_f32, kernels.log_mel_arguments(samples, packed(n_mels), frames, maxima, scratch))
+        (kernels.log_mel_f32, kernels.log_mel_arguments(samples, packed(n_mels), frames, workspace))
         for samples, frames in spans
     ]
     if scale:
-        calls.append((kernels.floor_and_scale_f32, kernels.floor_and_scale_arguments(out, maxima, scratch)))
+        calls.append((kernels.floor_and_scale_f32, kernels.floor_and_scale_arguments(out, workspace)))
     run_kernels(calls, n_threads)
     return out
 
@@ -218,8 +218,8 @@ def log_mel_span(samples: np.ndarray, out: np.ndarray, threads: int | None = 1) 
         from whisperlite.runtime.team import run_kernel
 
         n_threads = _shared_by(out, threads)
-        scratch, maxima = log_mel.scratch_for(n_threads), log_mel.maxima_for(n_threads)
-        arguments = log_mel.log_mel_arguments(samples, packed(len(out)), out, maxima, scratch)
+        workspace = log_mel.Workspace(n_threads)
+        arguments = log_mel.log_mel_arguments(samples, packed(len(out)), out, workspace)
         run_kernel(log_mel.log_mel_f32, n_threads, **arguments)
     else:
         from whisperlite.kernels.reference import log_mel as reference
@@ -234,8 +234,8 @@ def floor_and_scale(log_mel: np.ndarray, maximum: float, threads: int | None = 1
         from whisperlite.runtime.team import run_kernel
 
         n_threads = _shared_by(log_mel, threads)
-        scratch, maxima = kernels.scratch_for(n_threads), np.full(1, maximum, np.float32)
-        arguments = kernels.floor_and_scale_arguments(log_mel, maxima, scratch)
+        workspace = kernels.Workspace(n_threads, maximum)
+        arguments = kernels.floor_and_scale_arguments(log_mel, workspace)
         run_kernel(kernels.floor_and_scale_f32, n_threads, **arguments)
         return log_mel
     np.maximum(log_mel, np.float32(maximum) - np.float32(8), out=log_mel)

@@ -504,8 +504,39 @@ class Constants:
         self.words = {name: array.ctypes.data for name, array in arrays.items()} | {"n_mels": len(filters)}
 
 
+class Workspace:
+    """What the kernels of ``n_threads`` write besides their results: scratch, and the largest value of each thread.
+
+    Parameters
+    ----------
+    n_threads : int
+    maximum : float
+        What ``maximum`` is at first.
+
+    Attributes
+    ----------
+    words : dict
+        Arguments of both kernels; they point into arrays that live as long as this object.
+    n_maxima : int
+        Values from which ``maximum`` is found.
+    """
+
+    def __init__(self, n_threads: int, maximum: float = MIN_LOG_POWER):
+        self._scratch = np.empty(n_threads * SCRATCH_BYTES + 64, np.uint8)
+        self._maxima = np.full(n_threads * LANES, maximum, np.float32)
+        # Scratch from a cache line on: unaligned vectors straddle two of them, at half the speed.
+        start = (self._scratch.ctypes.data + 63) // 64 * 64
+        self.words = {"scratch": start, "maxima": self._maxima.ctypes.data}
+        self.n_maxima = len(self._maxima)
+
+    @property
+    def maximum(self) -> float:
+        """No less than any value that ``log_mel_f32`` wrote with this."""
+        return float(self._maxima.max())
+
+
 def log_mel_arguments(
-    samples: np.ndarray, constants: Constants, out: np.ndarray, maxima: np.ndarray, scratch: np.ndarray
+    samples: np.ndarray, constants: Constants, out: np.ndarray, workspace: Workspace
 ) -> dict[str, int]:
     """Arguments of ``log_mel_f32``.
 
@@ -515,44 +546,28 @@ def log_mel_arguments(
     constants : Constants
     out : ndarray (n_mels, n_frames) float32, dense rows
         Written.
-    maxima, scratch : ndarray
-        From ``maxima_for`` and ``scratch_for``.
+    workspace : Workspace
     """
-    return constants.words | {
+    return {
+        **constants.words,
+        **workspace.words,
         "samples": samples.ctypes.data,
         "n_frames": out.shape[1],
-        "scratch": scratch_address(scratch),
-        "maxima": maxima.ctypes.data,
         "out": out.ctypes.data,
         "ldo": out.strides[0],
     }
 
 
-def floor_and_scale_arguments(log_mel: np.ndarray, maxima: np.ndarray, scratch: np.ndarray) -> dict[str, int]:
+def floor_and_scale_arguments(log_mel: np.ndarray, workspace: Workspace) -> dict[str, int]:
     """Arguments of ``floor_and_scale_f32`` for (n_mels, n_frames) float32 with dense rows."""
     return {
+        **workspace.words,
+        "n_maxima": workspace.n_maxima,
         "x": log_mel.ctypes.data,
         "ldx": log_mel.strides[0],
         "n_rows": log_mel.shape[0],
         "n_cols": log_mel.shape[1],
-        "maxima": maxima.ctypes.data,
-        "n_maxima": maxima.size,
-        "scratch": scratch_address(scratch),
     }
-
-
-def maxima_for(n_threads: int) -> np.ndarray:
-    """The least maxima: what ``log_mel_f32`` is to be given first."""
-    return np.full((n_threads, LANES), MIN_LOG_POWER, np.float32)
-
-
-def scratch_for(n_threads: int) -> np.ndarray:
-    return np.empty(n_threads * SCRATCH_BYTES + 64, np.uint8)
-
-
-def scratch_address(scratch: np.ndarray) -> int:
-    """Its first cache line: unaligned vectors straddle two of them, at half the speed."""
-    return (scratch.ctypes.data + 63) // 64 * 64
 
 
 def log_mel_frames(samples: np.ndarray, window: np.ndarray, filters: np.ndarray, out: np.ndarray) -> float:
@@ -563,6 +578,6 @@ def log_mel_frames(samples: np.ndarray, window: np.ndarray, filters: np.ndarray,
     float
         The largest value of ``out``.
     """
-    constants, maxima, scratch = Constants(window, filters), maxima_for(1), scratch_for(1)
-    log_mel_f32(**log_mel_arguments(samples, constants, out, maxima, scratch))
-    return float(maxima.max())
+    constants, workspace = Constants(window, filters), Workspace(1)
+    log_mel_f32(**log_mel_arguments(samples, constants, out, workspace))
+    return workspace.maximum
