@@ -45,6 +45,7 @@ COLUMN_BYTES = ROW_BYTES + 16
 SPECTRA_AT = (max(HOP * COLUMN_BYTES, (N_BINS + 1) * ROW_BYTES) + 63) // 64 * 64
 SCRATCH_BYTES = (SPECTRA_AT + max(N_ROWS * RADIX_COMPLEX * COMPLEX_BYTES, (LANES + 2) * HOP * 4) + 63) // 64 * 64
 
+CLAIMED_FRAMES = 64  # by a thread at once: threads that write to the same cache lines wait for each other
 BANDS_AT_ONCE = 4  # chains of sums that do not wait for each other
 BAND_WORDS = 2 + 2 * BANDS_AT_ONCE
 
@@ -334,22 +335,23 @@ def log_mel_f32(args, sync, thread, n_threads):
     maximum += thread * ROW_BYTES
     spare = scratch + SPECTRA_AT
     while True:
-        first = claim(sync) * LANES
-        if first >= n_frames:
+        start = claim(sync) * CLAIMED_FRAMES
+        if start >= n_frames:
             break
-        n_valid = min(n_frames - first, LANES)
-        source, target, pitch = samples + first * HOP * 4, out + first * 4, ldo
-        if n_valid < LANES:
-            n_bytes = 4 * (n_valid * HOP + N_FFT - HOP)
-            copy_bytes(spare, source, n_bytes)
-            fill_zero(spare + n_bytes, 4 * (LANES + 2) * HOP - n_bytes)
-            source, target, pitch = spare, spare, ROW_BYTES
-        gather_columns(source, scratch)
-        power_spectra(scratch, window, tables)
-        log_bands(scratch + POWER_AT, bands, weights, n_mels, n_valid, maximum, target, pitch)
-        if n_valid < LANES:
-            for m in range(n_mels):
-                copy_bytes(out + m * ldo + first * 4, spare + m * ROW_BYTES, 4 * n_valid)
+        for first in range(start, min(start + CLAIMED_FRAMES, n_frames), LANES):
+            n_valid = min(n_frames - first, LANES)
+            source, target, pitch = samples + first * HOP * 4, out + first * 4, ldo
+            if n_valid < LANES:
+                n_bytes = 4 * (n_valid * HOP + N_FFT - HOP)
+                copy_bytes(spare, source, n_bytes)
+                fill_zero(spare + n_bytes, 4 * (LANES + 2) * HOP - n_bytes)
+                source, target, pitch = spare, spare, ROW_BYTES
+            gather_columns(source, scratch)
+            power_spectra(scratch, window, tables)
+            log_bands(scratch + POWER_AT, bands, weights, n_mels, n_valid, maximum, target, pitch)
+            if n_valid < LANES:
+                for m in range(n_mels):
+                    copy_bytes(out + m * ldo + first * 4, spare + m * ROW_BYTES, 4 * n_valid)
 
 
 TARGETS_AT = RADIX_COMPLEX * RADIX_REAL * 8
@@ -522,12 +524,14 @@ class Workspace:
     """
 
     def __init__(self, n_threads: int, maximum: float = MIN_LOG_POWER):
-        self._scratch = np.empty(n_threads * SCRATCH_BYTES + 64, np.uint8)
-        self._maxima = np.full(n_threads * LANES, maximum, np.float32)
-        # Scratch from a cache line on: unaligned vectors straddle two of them, at half the speed.
-        start = (self._scratch.ctypes.data + 63) // 64 * 64
-        self.words = {"scratch": start, "maxima": self._maxima.ctypes.data}
+        memory = np.empty(n_threads * (SCRATCH_BYTES + ROW_BYTES) + 64, np.uint8)
+        # From a cache line on: unaligned vectors straddle two of them, at half the speed.
+        memory = memory[-memory.ctypes.data % 64 :]
+        self._scratch, maxima = memory[: n_threads * SCRATCH_BYTES], memory[n_threads * SCRATCH_BYTES :]
+        self._maxima = maxima[: n_threads * ROW_BYTES].view(np.float32)
+        self._maxima[:] = maximum
         self.n_maxima = len(self._maxima)
+        self.words = {"scratch": self._scratch.ctypes.data, "maxima": self._maxima.ctypes.data}
 
     @property
     def maximum(self) -> float:
