@@ -47,21 +47,24 @@ ITEM_ROWS = 48  # of one work item: with a panel's chunk their codes stay in L1,
 FINE_WEIGHTS = 1 << 16
 
 
-def _c_places(b, n_rows, c, ldc):
-    width = cpu.vector_width()
-    rows = [b.add(c, b.mul(ldc, int64(r))) for r in range(n_rows)]
-    return [simd.offset(b, row, 4 * width * v) for row in rows for v in range(TILE_VECTORS)]
+def _add_to_c(b, n_rows, factors, c, ldc, accumulate):
+    """C (+)= x * y, where ``factors(r)`` emits x and y for each vector of row r.
 
+    They are emitted beside their stores: 24 stores that wait at once keep the next tile waiting.
+    """
 
-def _add_to_c(b, values, places, accumulate):
-    """C (+)= factors[0] * factors[1] for each vector."""
+    def emit_rows(finish):
+        for r in range(n_rows):
+            row = b.add(c, b.mul(ldc, int64(r)))
+            for v, (x, y) in enumerate(factors(r)):
+                place = simd.offset(b, row, 4 * cpu.vector_width() * v)
+                simd.store(b, finish(x, y, place), place)
+
     with b.if_else(b.icmp_signed("!=", accumulate, int64(0))) as (then, otherwise):
         with then:
-            for (x, y), place in zip(values, places, strict=True):
-                simd.store(b, simd.fma(b, x, y, simd.load(b, place, x.type)), place)
+            emit_rows(lambda x, y, place: simd.fma(b, x, y, simd.load(b, place, x.type)))
         with otherwise:
-            for (x, y), place in zip(values, places, strict=True):
-                simd.store(b, b.fmul(x, y), place)
+            emit_rows(lambda x, y, _: b.fmul(x, y))
 
 
 def _head(b, heads, ldh, row, place, lanes, of_type):
@@ -75,13 +78,14 @@ def _tile(b, _, n_rows, a, lda, heads, ldh, panel, column, n_quads, c, ldc, accu
     starts = [_head(b, heads, ldh, r, 4, width, I32) for r in range(n_rows) for _ in range(TILE_VECTORS)]
     (totals,), scales = byte_products(b, [a], n_rows, lda, panel, column, n_quads, [starts], True)
     zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, width)) for scale in scales]
-    values = []
-    for r in range(n_rows):
+
+    def factors(r):
         row_scale = _head(b, heads, ldh, r, 0, width, F32)
         for v in range(TILE_VECTORS):
             total = b.bitcast(totals[r * TILE_VECTORS + v], kind)
-            values.append((simd.fma(b, total, scales[v], zeros[v]), row_scale))
-    _add_to_c(b, values, _c_places(b, n_rows, c, ldc), accumulate)
+            yield simd.fma(b, total, scales[v], zeros[v]), row_scale
+
+    _add_to_c(b, n_rows, factors, c, ldc, accumulate)
 
 
 def _fine_tile(b, _, n_rows, a, lda, low, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
@@ -94,14 +98,15 @@ def _fine_tile(b, _, n_rows, a, lda, low, heads, ldh, panel, column, n_quads, c,
     ]
     terms = [a, b.add(a, low)]
     (high, low), scales = byte_products(b, terms, n_rows, lda, panel, column, n_quads, starts, True)
-    values = []
-    for r in range(n_rows):
+
+    def factors(r):
         row_scale = _head(b, heads, ldh, r, 0, width, F32)
         for v in range(TILE_VECTORS):
             j = r * TILE_VECTORS + v
             total = b.add(b.shl(high[j], simd.const_int(8, width)), low[j])
-            values.append((b.sitofp(total, kind), b.fmul(scales[v], row_scale)))
-    _add_to_c(b, values, _c_places(b, n_rows, c, ldc), accumulate)
+            yield b.sitofp(total, kind), b.fmul(scales[v], row_scale)
+
+    _add_to_c(b, n_rows, factors, c, ldc, accumulate)
 
 
 @intrinsic
