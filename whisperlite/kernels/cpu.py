@@ -56,12 +56,10 @@ def target() -> Target:
     ImportError
         They must be asked and cannot be imported.
     """
-    note = _note_path()
-    known = None if note is None else _read(note)
-    if known is not None:
+    if (known := _noted()) is not None:
         return known
     found = _ask()
-    if note is not None:
+    if (note := _note_path()) is not None:
         _write(note, found)
     return found
 
@@ -74,7 +72,7 @@ def check_numba() -> None:
     ImportError
         It cannot be imported.
     """
-    if "numba" in sys.modules or _note_path() is None or _read(_note_path()) is None:
+    if "numba" in sys.modules or _noted() is None:
         import numba  # noqa: F401
 
 
@@ -169,8 +167,8 @@ def _note_path() -> Path | None:
     return cache_root() / f"cpu-{digest.hexdigest()[:16]}.json"
 
 
-def _read(note: Path | None) -> Target | None:
-    if note is None:
+def _noted() -> Target | None:
+    if (note := _note_path()) is None:
         return None
     try:
         values: dict[str, Any] = json.loads(note.read_bytes())
