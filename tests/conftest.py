@@ -46,6 +46,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where pytest-xdist runs the files in several processes: in their order, with the kernels compiled before."""
+    if getattr(config.option, "numprocesses", None):
+        config.option.loadscopereorder = False  # by their number of tests, the slow files would come last
+        warm_kernels()  # where it fails, so do the tests of what is at fault
+
+
+def warm_kernels() -> subprocess.CompletedProcess[bytes]:
+    """Compile what nano needs, in as many processes as there are CPUs; nothing where that was done before."""
+    return subprocess.run([sys.executable, "-m", "whisperlite", "warmup"], cwd=REPOSITORY, capture_output=True)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with human recordings and all golden results, which are not part of the repository."""
@@ -57,7 +69,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def compiled_kernels():
     """For tests that look at what commands say: a command that compiles kernels would say so."""
-    subprocess.run([sys.executable, "-m", "whisperlite", "warmup"], cwd=REPOSITORY, check=True, capture_output=True)
+    warm_kernels().check_returncode()
 
 
 @pytest.fixture(scope="session")
