@@ -379,8 +379,9 @@ TYPES = """\
 ## By type
 
 All recordings of the test set that have a reference, greedily at temperature 0, after one to warm up; each row in a
-process of its own. Peak RSS holds the interpreter, Numba and the audio too. nano is tiny, so it shows what a type
-costs in words rather than in memory. CTranslate2's folders are written by its own converter, `.pt` files by torch.
+process of its own. Peak RSS holds the interpreter and the audio too; Numba and LLVM are loaded only where a kernel
+has to be compiled. nano is tiny, so it shows what a type costs in words rather than in memory. CTranslate2's
+folders are written by its own converter, `.pt` files by torch.
 
 {table}
 """
@@ -406,8 +407,7 @@ SIZES = """\
 ## Against whisper.cpp, at true size
 
 One window of 30 s and {n_steps} tokens after it, random weights of the size of `{size}`; each engine in a process
-of its own, one after the other. Load is from the file to a model that is ready, without Numba's own import; ours is
-the best of three.
+of its own, one after the other. Load is from the file to a model that is ready; ours is the best of three.
 
 {table}
 """
