@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "whisperlite"
 LAYER = {
     "errors": 0, "replace": 0, "results": 0,
     "knobs": 1,
-    "folders": 2, "trace": 2,
-    "quant": 3,
+    "trace": 2,
+    "folders": 3, "quant": 3,
     "kernels": 4, "graph": 4,
     "runtime": 5,
     "audio": 6, "checkpoint": 6, "text": 6,

@@ -1,6 +1,6 @@
 """Where whisperlite keeps what it can make again.
 
-In: environment, platform. Out: a path. Knows nothing of: what is kept there, whether it can be written.
+In: environment, platform. Out: a path; notes written below it. Knows nothing of: what they say.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from whisperlite import knobs
+from whisperlite import knobs, trace
+from whisperlite.replace import replacement
 
 
 def cache_root() -> Path:
@@ -24,3 +25,13 @@ def cache_root() -> Path:
     else:
         root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(root) / "whisperlite"
+
+
+def keep_note(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all; where that fails, a later process finds out anew what it says."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacement(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        trace.debug(1, f"{path.name} is not kept: {error}")

@@ -15,13 +15,12 @@ from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.attention import row_scale
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I64, copy_bytes, fill_zero, int64, load_i32, vector
+from whisperlite.kernels.simd import F32, I64, LINE_BYTES, copy_bytes, fill_zero, int64, load_i32, vector
 from whisperlite.kernels.softmax import LOWEST
 from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES, SUBPANELS, SUM_BYTES, whole_tile_f32
 
 APPENDED_ROWS = 16  # of a work item
 SCORED = 8  # positions that meet a query at a time; their addresses and sums stay in registers
-LINE_BYTES = 64
 
 
 @intrinsic

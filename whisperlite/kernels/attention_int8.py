@@ -478,8 +478,7 @@ def pack_span(typingctx, source, lds, n_positions, panel):
         inverse = []
         for v, top in enumerate(tops):
             simd.store(b, b.fmul(top, simd.const(1 / 127, width)), simd.offset(b, panel, 4 * width * v))
-            positive = b.fcmp_ordered(">", top, simd.const(0.0, width))
-            inverse.append(b.select(positive, b.fdiv(simd.const(127.0, width), top), simd.const(0.0, width)))
+            inverse.append(simd.per(b, 127, top))
         codes = simd.offset(b, panel, PANEL_BYTES)
 
         def code(b, x, v):

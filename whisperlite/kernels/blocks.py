@@ -156,8 +156,7 @@ def _quantize_row(size, has_minimum):
         def body(b, i, _):
             x = simd.load(b, b.add(source, b.mul(i, int64(4 * size))), kind)
             top = simd.reduce_lanes(b, simd.fabs(b, x), simd.fmax)
-            positive = b.fcmp_ordered(">", top, ir.Constant(F32, 0.0))
-            inverse = b.select(positive, b.fdiv(ir.Constant(F32, 127.0), top), ir.Constant(F32, 0.0))
+            inverse = simd.per(b, 127, top)
             q = b.fptosi(simd.rint(b, b.fmul(x, simd.splat(b, inverse, size))), vector(I32, size))
             simd.store(b, b.trunc(q, vector(I8, size)), b.add(codes, b.mul(i, int64(size))), 1)
             total = b.sitofp(simd.reduce_lanes(b, q, lambda b, x, y: b.add(x, y)), F32)

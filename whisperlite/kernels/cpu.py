@@ -22,9 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from whisperlite import trace
-from whisperlite.folders import cache_root
-from whisperlite.replace import replacement
+from whisperlite.folders import cache_root, keep_note
 
 _FEATURES_OF_NAME = {
     "haswell": ("avx", "avx2", "fma", "f16c"),
@@ -60,7 +58,7 @@ def target() -> Target:
         return known
     found = _ask()
     if (note := _note_path()) is not None:
-        _write(note, found)
+        keep_note(note, json.dumps(found._asdict()))
     return found
 
 
@@ -177,12 +175,3 @@ def _noted() -> Target | None:
         return None
     names = (found.host_name, found.compiler, *found.features)
     return found if found.cpu_name is None and all(isinstance(name, str) for name in names) else None
-
-
-def _write(note: Path, found: Target) -> None:
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with replacement(note) as temporary:
-            temporary.write_text(json.dumps(found._asdict()), encoding="utf-8")
-    except OSError as error:
-        trace.debug(1, f"what LLVM says of the CPU is not noted: {error}")

@@ -141,9 +141,7 @@ def _round_weights(is_half):
         n_vectors = b.sdiv(n, int64(width))
         (top,) = simd.loop(b, n_vectors, [simd.const(0.0, width)], highest)
         top = simd.reduce_lanes(b, top, simd.fmax)
-        positive = b.fcmp_ordered(">", top, ir.Constant(F32, 0.0))
-        inverse = b.select(positive, b.fdiv(ir.Constant(F32, 127.0), top), ir.Constant(F32, 0.0))
-        inverse = simd.splat(b, inverse, width)
+        inverse = simd.splat(b, simd.per(b, 127, top), width)
         simd.loop(b, n_vectors, [], put)
         return b.fdiv(top, ir.Constant(F32, 127.0))
 
@@ -214,9 +212,7 @@ def _round_chunk(is_fine=False, zero=0):
         tops = [simd.fmax(b, simd.fmax(b, tops[0], tops[1]), simd.fmax(b, tops[2], tops[3]))]
         (top,) = simd.loop(b, n_vectors, tops, highest, begun)
         top = simd.reduce_lanes(b, top, simd.fmax)
-        positive = b.fcmp_ordered(">", top, ir.Constant(F32, 0.0))
-        inverse = b.select(positive, b.fdiv(ir.Constant(F32, float(units)), top), ir.Constant(F32, 0.0))
-        inverse = simd.splat(b, inverse, width)
+        inverse = simd.splat(b, simd.per(b, units, top), width)
         sums = [ir.Constant(words, None)] * (2 if is_fine else 1)
         if is_fine:
             begun = int64(0)

@@ -30,7 +30,7 @@ MAGIC = b"whisperlite kernel 1\n"
 X86_64 = 62
 SYMBOL_TABLE, RELOCATIONS, NO_BITS = 2, 4, 8  # types of sections
 WRITABLE, ALLOCATED, THREAD_LOCAL = 1, 2, 0x400  # flags of sections
-UNDEFINED, FIRST_RESERVED = 0, 0xFF00  # section indices of a symbol
+UNDEFINED = 0  # section index of a symbol
 ABSOLUTE_64, RELATIVE_64 = 1, 24  # relocations: an address; its distance from where it is written
 
 

@@ -248,6 +248,12 @@ def subtract_saturated(b: Builder, x: Value, y: Value) -> Value:
     return call(b, f"llvm.ssub.sat.v{x.type.count}i16", x.type, [x, y])
 
 
+def per(b: Builder, units: float, x: Value) -> Value:
+    """``units / x`` of a number or vector, 0 where x is 0: what to multiply by so that x becomes ``units``."""
+    zero, wanted = (ir.Constant(F32, v) if x.type == F32 else const(v, x.type.count) for v in (0.0, float(units)))
+    return b.select(b.fcmp_ordered(">", x, zero), b.fdiv(wanted, x), zero)
+
+
 def rint(b: Builder, x: Value) -> Value:
     return call(b, f"llvm.rint.v{x.type.count}f32", x.type, [x])
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from whisperlite import trace
+from whisperlite.folders import keep_note
 from whisperlite.kernels import cpu
 from whisperlite.kernels.registry import cache_folder
-from whisperlite.replace import replacement
 
 ROUNDS = 7
 # What a later candidate may take of the time of the first: a difference as small as that of two measurements
@@ -55,7 +55,7 @@ def fastest(name: str, names: Sequence[str], prepare: Callable[[], Candidates]) 
         trace.debug(1, f"measured {name}: " + ", ".join(f"{k} {v} us" for k, v in microseconds.items()))
         path = _path(name)
         if path is not None:
-            _write(path, microseconds)
+            keep_note(path, json.dumps(_content(microseconds), indent=1) + "\n")
         return _remembered.setdefault(name, _best(microseconds))
 
 
@@ -99,7 +99,7 @@ def _best(microseconds: Mapping[str, float]) -> str:
 
 
 def _read(path: Path, names: Sequence[str]) -> dict[str, float] | None:
-    """Times that ``_write`` wrote, in the order of the names; None where they are not those of these candidates."""
+    """Times that ``fastest`` kept, in the order of the names; None where they are not those of these candidates."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = {name: float(content["microseconds"][name]) for name in names}
@@ -117,12 +117,3 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, float] | None:
 
 def _content(microseconds: Mapping[str, float]) -> dict[str, object]:
     return {"cpu": cpu.summary(), "fastest": _best(microseconds), "microseconds": dict(microseconds)}
-
-
-def _write(path: Path, microseconds: Mapping[str, float]) -> None:
-    """Write the answer and the times, whole or not at all; where that fails, the next process measures anew."""
-    try:
-        with replacement(path) as temporary:
-            temporary.write_text(json.dumps(_content(microseconds), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        trace.debug(1, f"{path.name} is not kept: {error}")

@@ -87,25 +87,10 @@ def pack_f32(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = No
 def pack_f16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(D, K) to float16 panels (ceil(D/32), K, 32)."""
     from whisperlite.kernels.packing import pack_weight_f16
-    from whisperlite.runtime.team import run_kernel
 
     source = np.ascontiguousarray(rows, np.float16)
-    n_out, n_in = source.shape
-    packed = new_panels("float16", n_out, n_in) if out is None else out
-    scratch_bytes = 2 * 4 * PANEL * n_in
-    scratch = np.empty(threads * scratch_bytes, np.uint8)
-    run_kernel(
-        pack_weight_f16,
-        threads,
-        source=source.ctypes.data,
-        lds=source.strides[0],
-        n_rows=n_out,
-        n_in=n_in,
-        panels=packed.ctypes.data,
-        scratch=scratch.ctypes.data,
-        scratch_bytes=scratch_bytes,
-    )
-    return packed
+    packed = new_panels("float16", *source.shape) if out is None else out
+    return _by_team(pack_weight_f16, source, threads, packed, 2 * 4 * PANEL * source.shape[1])
 
 
 def pack_bf16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -134,23 +119,30 @@ def pack_bf16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = N
 def _transposed_by_panels(rows: NDArray[Any], threads: int, packed: NDArray[Any]) -> NDArray[Any]:
     """(D, K) of 32-bit elements, or of float16, to (ceil(D/32), K, 32), zero padded."""
     from whisperlite.kernels.packing import pack_weight_f32
+
+    is_half = rows.dtype == np.float16
+    scratch_bytes = 4 * PANEL * rows.shape[1] if is_half else 0
+    return _by_team(pack_weight_f32, rows, threads, packed, scratch_bytes, is_half=is_half)
+
+
+def _by_team(
+    kernel: Kernel, rows: NDArray[Any], threads: int, packed: NDArray[Any], scratch_bytes: int, **more: int
+) -> NDArray[Any]:
+    """Run a kernel that packs rows (D, K) and needs so much scratch for each thread; gives ``packed``."""
     from whisperlite.runtime.team import run_kernel
 
-    n_out, n_in = rows.shape
-    is_half = rows.dtype == np.float16
-    scratch_bytes = 4 * PANEL * n_in if is_half else 0
     scratch = np.empty(threads * scratch_bytes, np.uint8)
     run_kernel(
-        pack_weight_f32,
+        kernel,
         threads,
         source=rows.ctypes.data,
         lds=rows.strides[0],
-        is_half=is_half,
-        n_rows=n_out,
-        n_in=n_in,
+        n_rows=rows.shape[0],
+        n_in=rows.shape[1],
         panels=packed.ctypes.data,
         scratch=scratch.ctypes.data,
         scratch_bytes=scratch_bytes,
+        **more,
     )
     return packed
 
@@ -272,28 +264,12 @@ def int8_chunk(n_in: int) -> int:
 def pack_int8(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """(D, K) to int8 panels (ceil(D/32), K/chunk, 4 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
     from whisperlite.kernels.matmul_int8 import pack_weight_int8
-    from whisperlite.runtime.team import run_kernel
 
     source = float_rows(rows)
-    n_out, n_in = source.shape
-    chunk = int8_chunk(n_in)
-    packed = new_panels("int8", n_out, n_in) if out is None else out
-    scratch_bytes = PANEL * chunk
-    scratch = np.empty(threads * scratch_bytes, np.uint8)
-    run_kernel(
-        pack_weight_int8,
-        threads,
-        source=source.ctypes.data,
-        lds=source.strides[0],
-        is_half=source.dtype == np.float16,
-        n_rows=n_out,
-        n_in=n_in,
-        chunk=chunk,
-        panels=packed.ctypes.data,
-        scratch=scratch.ctypes.data,
-        scratch_bytes=scratch_bytes,
-    )
-    return packed
+    chunk = int8_chunk(source.shape[1])
+    packed = new_panels("int8", *source.shape) if out is None else out
+    is_half = source.dtype == np.float16
+    return _by_team(pack_weight_int8, source, threads, packed, PANEL * chunk, is_half=is_half, chunk=chunk)
 
 
 def pack_row_codes(codes: NDArray[Any], scales: NDArray[Any]) -> NDArray[Any]:

@@ -13,10 +13,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from whisperlite.folders import cache_root
-from whisperlite.replace import replacement
+from whisperlite.folders import cache_root, keep_note
 from whisperlite.text.vocabulary import Vocabulary, n_text_tokens, read_file
-from whisperlite.trace import debug
 
 OTHER = "a vocabulary of its own"
 
@@ -37,7 +35,7 @@ def from_tokenizer_json(path: str | Path, n_vocab: int) -> Vocabulary:
         return Vocabulary.packaged(n_vocab)
     vocabulary = Vocabulary.from_tokenizer_json(path, n_vocab, content)
     if known is None:
-        _write(note, packaged if vocabulary.is_packaged else OTHER)
+        keep_note(note, packaged if vocabulary.is_packaged else OTHER)
     return vocabulary
 
 
@@ -46,12 +44,3 @@ def _read(note: Path) -> str | None:
         return note.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
-
-
-def _write(note: Path, text: str) -> None:
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with replacement(note) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        debug(1, f"what {note.name} holds is not noted: {error}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from whisperlite.graph.arena import Graph, Node, NodeId
 from whisperlite.graph.facts import FLOAT32
-from whisperlite.graph.passes.rewrite import Rewriter, drop_dead, has_op, rewrite
+from whisperlite.graph.passes.rewrite import Rewriter, rewrite
 
 
 def lower_attention(graph: Graph, dtype: str = FLOAT32) -> Graph:
@@ -24,6 +24,4 @@ def lower_attention(graph: Graph, dtype: str = FLOAT32) -> Graph:
         n_ctx = node.fact.shape[1]
         return rewriter.new.add("attention_packed", [query, keys, values], node.name, n_ctx=n_ctx, **attrs)
 
-    if not has_op(graph, "attention"):
-        return drop_dead(graph)
-    return rewrite(graph, visit)
+    return rewrite(graph, visit, "attention")

@@ -7,14 +7,12 @@ Knows nothing of: how a kernel reads overlapping rows.
 from __future__ import annotations
 
 from whisperlite.graph.arena import Graph, Node, NodeId
-from whisperlite.graph.passes.rewrite import Rewriter, drop_dead, has_op, rewrite
+from whisperlite.graph.passes.rewrite import Rewriter, rewrite
 
 
 def conv_as_matmul(graph: Graph) -> Graph:
     """Turn each `conv1d` with two or more taps into `pad_frames` and `linear`; the weight stays (D, N, taps)."""
-    if not has_op(graph, "conv1d"):
-        return drop_dead(graph)
-    return rewrite(graph, _visit)
+    return rewrite(graph, _visit, "conv1d")
 
 
 def _visit(rewriter: Rewriter, i: NodeId, node: Node) -> NodeId:

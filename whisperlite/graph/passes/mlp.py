@@ -15,6 +15,8 @@ def fuse_mlp(graph: Graph, dtype: str) -> Graph:
 
     The hidden layer, four times as wide as its input, is then made and used a few rows at a time.
     """
+    if all(node.fact.dtype != dtype for _, node in graph):
+        return graph
     users, outputs = graph.users(), set(graph.outputs.values())
 
     def is_inner(i: NodeId) -> bool:

@@ -7,14 +7,12 @@ Knows nothing of: convolutions.
 from __future__ import annotations
 
 from whisperlite.graph.arena import Graph, Node, NodeId
-from whisperlite.graph.passes.rewrite import Rewriter, drop_dead, has_op, rewrite
+from whisperlite.graph.passes.rewrite import Rewriter, rewrite
 
 
 def fuse_padding(graph: Graph) -> Graph:
     """Join `pad_frames` to the `linear` or `transpose_frames` whose result it alone reads."""
-    if not has_op(graph, "pad_frames"):
-        return drop_dead(graph)
-    return rewrite(graph, _visit)
+    return rewrite(graph, _visit, "pad_frames")
 
 
 def _visit(rewriter: Rewriter, i: NodeId, node: Node) -> NodeId:

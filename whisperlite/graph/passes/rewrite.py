@@ -40,22 +40,20 @@ class Rewriter:
         return not any(self.new.is_mutable(value) for value in made.inputs)
 
 
-def rewrite(graph: Graph, visit: Callable[[Rewriter, NodeId, Node], NodeId]) -> Graph:
+def rewrite(graph: Graph, visit: Callable[[Rewriter, NodeId, Node], NodeId], op: str = "") -> Graph:
     """A new graph in which ``visit(rewriter, id, node)`` has emitted, and returned, what stands for each node.
 
-    Nodes that nothing reads any more are dropped.
+    Nodes that nothing reads any more are dropped. A pass that names the ``op`` it is for copies no graph that has
+    none.
     """
+    if op and all(node.op != op for _, node in graph):
+        return drop_dead(graph)
     rewriter = Rewriter(graph)
     for i, node in graph:
         rewriter.made[i] = visit(rewriter, i, node)
     for name, i in graph.outputs.items():
         rewriter.new.output(name, rewriter.made[i])
     return drop_dead(rewriter.new)
-
-
-def has_op(graph: Graph, op: str) -> bool:
-    """Whether a pass that looks for nodes of this op has anything to do."""
-    return any(node.op == op for _, node in graph)
 
 
 def drop_dead(graph: Graph) -> Graph:
