@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, elementary, simd
 from whisperlite.kernels.attention import row_scale
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
@@ -46,7 +46,7 @@ def row_exp_sum(typingctx, x, n, top, scale):
         def step(b, acc, at, lanes):
             place = b.add(x, at)
             shifted = b.fsub(simd.load(b, place, vector(F32, lanes)), simd.splat(b, top, lanes))
-            value = simd.exp(b, b.fmul(shifted, simd.splat(b, scale, lanes)))
+            value = elementary.exp(b, b.fmul(shifted, simd.splat(b, scale, lanes)))
             simd.store(b, value, place)
             return b.fadd(acc, value)
 

@@ -23,7 +23,7 @@ from functools import cache
 
 import numpy as np
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, elementary, simd
 from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.registry import claim, kernel
 from whisperlite.kernels.simd import F32, I64, Builder, Value, const, copy_bytes, fill_zero, int64, vector
@@ -286,7 +286,7 @@ def log_bands(typingctx, power, bands, weights, n_mels, n_valid, maximum, out, l
             for row, total in zip(
                 rows, simd.loop(b, n_bins, [const(0.0, LANES)] * BANDS_AT_ONCE, tap), strict=True
             ):
-                log = simd.fmax(b, simd.log10(b, total), const(MIN_LOG_POWER, LANES))
+                log = simd.fmax(b, elementary.log10(b, total), const(MIN_LOG_POWER, LANES))
                 simd.store(b, log, b.add(out, b.mul(row, ldo)))
                 largest = simd.fmax(b, log, largest)
             return [largest]

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from llvmlite import ir
 
-from whisperlite.kernels import simd
+from whisperlite.kernels import elementary, simd
 from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.reference.logits import Peaks
 from whisperlite.kernels.registry import CLAIMS, SYNC_WORDS, arg, claim, kernel
@@ -49,7 +49,7 @@ def row_sum_exp(typingctx, x, n, top):
 
         def step(b, acc, at, lanes):
             below = b.fsub(simd.load(b, b.add(x, at), vector(F32, lanes)), simd.splat(b, top, lanes))
-            return b.fadd(acc, simd.exp2(b, b.fmul(below, simd.const(LOG2_E, lanes))))
+            return b.fadd(acc, elementary.exp2(b, b.fmul(below, simd.const(LOG2_E, lanes))))
 
         return simd.reduce_row(b, n, 0.0, step, simd.add)
 
@@ -61,7 +61,7 @@ def exp_f32(typingctx, x):
     """e**x for one x <= 88."""
 
     def emit(context, b, signature, args):
-        return b.extract_element(simd.exp(b, simd.splat(b, args[0], 1)), ir.Constant(I32, 0))
+        return b.extract_element(elementary.exp(b, simd.splat(b, args[0], 1)), ir.Constant(I32, 0))
 
     return types.float32(types.float32), emit
 

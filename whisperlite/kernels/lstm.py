@@ -6,7 +6,7 @@ Knows nothing of: speech, spectra, how the gates' inputs were made.
 
 from __future__ import annotations
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, elementary, simd
 from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rows import ROWS_PER_ITEM, item_range
@@ -19,7 +19,7 @@ CHAINS = 4 if cpu.vector_width() >= 16 else 2  # sums kept apart, to hide the la
 def logistic(b: Builder, x: Value) -> Value:
     """``1 / (1 + e**-x)``, relative error 4e-7."""
     n = x.type.count
-    e = simd.exp(b, simd.fmin(b, b.fneg(x), const(88.0, n)))
+    e = elementary.exp(b, simd.fmin(b, b.fneg(x), const(88.0, n)))
     return b.fdiv(const(1.0, n), b.fadd(e, const(1.0, n)))
 
 

@@ -5,7 +5,7 @@ In: rows A (strided), weight panels in float32, float16 or bf16. Out: rows C. Kn
 
 from __future__ import annotations
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, elementary, simd
 from whisperlite.kernels.compiler import intrinsic, njit, njit_as, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, int64, vector
@@ -66,13 +66,13 @@ def _finish_row(gelu):
 @intrinsic
 def finish_row(typingctx, source, bias, residual, activation, c):
     """Epilogue of 32 columns of one row; an address 0 means none, activation 1 is GELU."""
-    return _finish_row(simd.gelu)
+    return _finish_row(elementary.gelu)
 
 
 @intrinsic
 def finish_row_fast(typingctx, source, bias, residual, activation, c):
     """The same with a GELU that is as good as bf16 can tell."""
-    return _finish_row(simd.gelu_fast)
+    return _finish_row(elementary.gelu_fast)
 
 
 @njit

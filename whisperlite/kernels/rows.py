@@ -6,7 +6,7 @@ Knows nothing of: what the rows mean.
 
 from __future__ import annotations
 
-from whisperlite.kernels import simd
+from whisperlite.kernels import elementary, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, load_i32, vector
@@ -70,7 +70,7 @@ def row_gelu(typingctx, x, n, out):
         x, n, out = args
 
         def body(b, at, lanes):
-            simd.store(b, simd.gelu(b, simd.load(b, b.add(x, at), vector(F32, lanes))), b.add(out, at))
+            simd.store(b, elementary.gelu(b, simd.load(b, b.add(x, at), vector(F32, lanes))), b.add(out, at))
 
         simd.map_row(b, n, body)
         return context.get_dummy_value()

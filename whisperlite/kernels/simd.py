@@ -10,7 +10,6 @@ lane count from its arguments' type, so one definition serves AVX-512, AVX2, NEO
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -377,91 +376,6 @@ def reduce_row(
     scalar = reduce_lanes(b, wide, combine)
     both = b.insert_element(ir.Constant(vector(F32, 1), ir.Undefined), scalar, ir.Constant(I32, 0))
     return b.extract_element(combine(b, both, tail), ir.Constant(I32, 0))
-
-
-def exp(b: Builder, x: Value, lowest: float = -87.0) -> Value:
-    """e**x for x <= 88; below ``lowest`` the result is that of ``lowest`` (1.6e-38 for -87). Relative error 2e-7.
-
-    ref: Cephes expf: range reduction by ln 2 in two parts, polynomial of degree 5, exponent by bit shift.
-    """
-    n = x.type.count
-    x = fmax(b, x, const(lowest, n))
-    k = rint(b, b.fmul(x, const(1.44269504088896341, n)))
-    r = fma(b, k, const(-0.693359375, n), x)
-    r = fma(b, k, const(2.12194440e-4, n), r)
-    p = const(1.9875691500e-4, n)
-    for c in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
-        p = fma(b, p, r, const(c, n))
-    p = fma(b, p, b.fmul(r, r), b.fadd(r, const(1.0, n)))
-    power = b.shl(b.add(b.fptosi(k, vector(I32, n)), const_int(127, n)), const_int(23, n))
-    return b.fmul(p, b.bitcast(power, vector(F32, n)))
-
-
-def exp2(b: Builder, x: Value) -> Value:
-    """2**x for x <= 0; below -126 the result is that of -126. Relative error 1e-7 plus the rounding of x."""
-    n = x.type.count
-    x = fmax(b, x, const(-126.0, n))
-    shifted = b.fadd(x, const(1.5 * 2.0**23, n))  # the integer nearest to x lands in the lowest bits
-    f = b.fsub(x, b.fsub(shifted, const(1.5 * 2.0**23, n)))
-    p = const(0.00132764724655, n)
-    for c in (0.00967554135108, 0.0555071327258, 0.240221197235, 0.693146967064, 1.00000007165):
-        p = fma(b, p, f, const(c, n))
-    power = b.shl(b.bitcast(shifted, vector(I32, n)), const_int(23, n))
-    return b.bitcast(b.add(b.bitcast(p, vector(I32, n)), power), vector(F32, n))
-
-
-def gelu_fast(b: Builder, x: Value) -> Value:
-    """GELU without exponential or division, absolute error 8e-6 for abs(x) < 4.5 and 6e-6 * abs(x) beyond.
-
-    The normal distribution function less one half, over x, as a polynomial in x squared.
-    """
-    n = x.type.count
-    z = fmin(b, fmax(b, x, const(-4.5, n)), const(4.5, n))
-    t = fma(b, b.fmul(z, z), const(2 / 4.5**2, n), const(-1.0, n))
-    q = const(-0.00156566725, n)
-    for c in (
-        0.00465532035, -0.00668284901, 0.0101404609, -0.0181592179, 0.0286239675, -0.0402957891, 0.054671851,
-        -0.0771833699, 0.156905301,
-    ):  # fmt: skip
-        q = fma(b, q, t, const(c, n))
-    return b.fmul(x, fma(b, z, q, const(0.5, n)))
-
-
-def gelu(b: Builder, x: Value) -> Value:
-    """``x * (1 + erf(x / sqrt 2)) / 2``, absolute error 3e-7.
-
-    ref: Abramowitz and Stegun 7.1.26 for erfc.
-    """
-    n = x.type.count
-    magnitude = fabs(b, x)
-    z = b.fmul(magnitude, const(1 / math.sqrt(2), n))
-    t = b.fdiv(const(1.0, n), fma(b, z, const(0.3275911, n), const(1.0, n)))
-    p = const(1.061405429, n)
-    for c in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        p = fma(b, p, t, const(c, n))
-    # Not below e**-75: products with it would be subnormal, which a CPU computes a hundred times slower.
-    erfc = b.fmul(b.fmul(p, t), exp(b, b.fneg(b.fmul(z, z)), -75.0))
-    return b.fsub(fmax(b, x, const(0.0, n)), b.fmul(b.fmul(magnitude, const(0.5, n)), erfc))
-
-
-def log10(b: Builder, x: Value) -> Value:
-    """Base-10 logarithm of normal positive x; below -37 for zero. Absolute error 1e-7 plus rounding.
-
-    Polynomial of degree 7 in the mantissa less 1.5, fitted for the least largest error.
-    """
-    n = x.type.count
-    words = vector(I32, n)
-    bits = b.bitcast(x, words)
-    exponent = b.sitofp(b.sub(b.lshr(bits, const_int(23, n)), const_int(127, n)), vector(F32, n))
-    mantissa = b.or_(b.and_(bits, const_int(0x7FFFFF, n)), const_int(0x3F800000, n))  # 1 to 2
-    f = b.fsub(b.bitcast(mantissa, vector(F32, n)), const(1.5, n))
-    p = const(0.004553128965198994, n)
-    for c in (
-        -0.007562890648841858, 0.011231842450797558, -0.021249590441584587, 0.042910415679216385,
-        -0.09651995450258255, 0.2895292639732361, 0.17609134316444397,
-    ):  # fmt: skip
-        p = fma(b, p, f, const(c, n))
-    return fma(b, exponent, const(math.log10(2), n), p)
 
 
 def transpose(b: Builder, rows: Sequence[Value], halves_in_place: bool = False) -> list[Value]:

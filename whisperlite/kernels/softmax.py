@@ -15,7 +15,7 @@ import math
 import numpy as np
 from llvmlite import ir
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, elementary, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.simd import F32, fill_zero, vector
 from whisperlite.kernels.tiles import MAX_ROWS
@@ -72,7 +72,7 @@ def advance_states(typingctx, states):
 
         top = b.fmul(at(TOP), at(UNIT))
         best = simd.fmax(b, at(BEST), top)
-        correction, factor = simd.exp2(b, b.fsub(at(BEST), best)), simd.exp2(b, b.fsub(top, best))
+        correction, factor = elementary.exp2(b, b.fsub(at(BEST), best)), elementary.exp2(b, b.fsub(top, best))
         for place, value in ((TOP, top), (BEST, best), (CORRECTION, correction), (FACTOR, factor)):
             simd.store(b, value, simd.offset(b, states, place))
         return context.get_dummy_value()
@@ -106,7 +106,7 @@ def soften_f32(typingctx, scores, states, row):
         totals = [simd.const(0.0, width)] * 2
         for i in range(SPAN // width):
             place = simd.offset(b, scores, 4 * width * i)
-            value = simd.exp2(b, simd.fma(b, simd.load(b, place, kind), unit, below))
+            value = elementary.exp2(b, simd.fma(b, simd.load(b, place, kind), unit, below))
             simd.store(b, value, place)
             totals[i % 2] = b.fadd(totals[i % 2], value)
         add_to_sum(b, states, row, b.fadd(*totals), simd.const(1.0, width))
