@@ -10,7 +10,7 @@ from kernel_memory import Guarded, float_bits, round_up, rows
 from numba import njit
 
 from whisperlite.kernels import rows as kernels
-from whisperlite.kernels import simd
+from whisperlite.kernels import scalars
 from whisperlite.kernels.packing import pack_weight_f32
 
 COLUMNS = [1, 2, 15, 16, 31, 33, 64, 100, 384]
@@ -128,8 +128,8 @@ def test_select_rows():
 
 @njit
 def _horizontal(x, n, out):
-    simd.store_f32(out, kernels.row_sum(x, n))
-    simd.store_f32(out + 4, kernels.row_squared_distance(x, n, np.float32(2)))
+    scalars.store_f32(out, kernels.row_sum(x, n))
+    scalars.store_f32(out + 4, kernels.row_squared_distance(x, n, np.float32(2)))
 
 
 @pytest.mark.parametrize("n", [0, 1, 16, 33, 1000])

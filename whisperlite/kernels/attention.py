@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from whisperlite.kernels import simd
+from whisperlite.kernels import scalars, simd
 from whisperlite.kernels.compiler import intrinsic, njit_as, types
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, NOTHING, SINGLE, load_i32, vector
+from whisperlite.kernels.scalars import NOTHING, SINGLE, load_i32
+from whisperlite.kernels.simd import F32, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     LOG2_E,
@@ -73,7 +74,7 @@ def share_attention(name, attend_rows, key_bytes, value_bytes):
     def attend(args, sync, thread):
         q, q_batch, ldq, n_new, audio_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
         n_audio, key_panels, value_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
-        n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
+        n_head, head_size, scale = arg(args, 9), arg(args, 10), scalars.load_f32(args + 88)
         out, out_batch, ldo = arg(args, 12), arg(args, 13), arg(args, 14)
         scratch = arg(args, 15) + thread * arg(args, 16)
         item, first_item = claim(sync), 0
@@ -122,7 +123,7 @@ def share_scores(name, score_row, key_bytes):
     def score(args, sync, thread):
         q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
         audio_rows, n_audio, key_panels, n_ctx = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
-        n_head, head_size, scale = arg(args, 9), arg(args, 10), simd.load_f32(args + 88)
+        n_head, head_size, scale = arg(args, 9), arg(args, 10), scalars.load_f32(args + 88)
         heads, n_heads, out, ldo = arg(args, 12), arg(args, 13), arg(args, 14), arg(args, 15)
         scratch = arg(args, 16) + thread * arg(args, 17)
         while True:
@@ -173,7 +174,7 @@ def _attention(name, product, row_bytes):
         mixed = scores + MAX_ROWS * lds
         clear_states(states, n_rows)
         for row in range(n_rows):
-            simd.store_f32(states + UNIT + 4 * row, scale * LOG2_E)
+            scalars.store_f32(states + UNIT + 4 * row, scale * LOG2_E)
         for start in range(0, n_ctx, SPAN):
             left = min(SPAN, n_ctx - start)
             for p in range((left + PANEL - 1) // PANEL):
@@ -181,12 +182,12 @@ def _attention(name, product, row_bytes):
                 product(q, ldq, n_rows, panel, head_size, scores + p * PANEL_BYTES, lds, NOTHING)
             for row in range(n_rows):
                 for t in range(left, SPAN):
-                    simd.store_f32(scores + row * lds + 4 * t, LOWEST)
+                    scalars.store_f32(scores + row * lds + 4 * t, LOWEST)
                 note_top(scores + row * lds, states, row)
             advance_states(states)
             for row in range(n_rows):
                 soften_f32(scores + row * lds, states, row)
-                correction = simd.load_f32(states + CORRECTION + 4 * row)
+                correction = scalars.load_f32(states + CORRECTION + 4 * row)
                 if start and correction != ONE:
                     row_scale(mixed + row * ldm, n_panels * PANEL, correction, mixed + row * ldm)
             for p in range(n_panels):

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from whisperlite.kernels import cpu, elementary, simd
+from whisperlite.kernels import cpu, elementary, scalars, simd
 from whisperlite.kernels.attention import row_scale
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I64, LINE_BYTES, copy_bytes, fill_zero, int64, load_i32, vector
+from whisperlite.kernels.scalars import copy_bytes, fill_zero, load_i32
+from whisperlite.kernels.simd import F32, I64, LINE_BYTES, int64, vector
 from whisperlite.kernels.softmax import LOWEST
 from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES, SUBPANELS, SUM_BYTES, whole_tile_f32
 
@@ -188,7 +189,7 @@ def cached_attention_f32(args, sync, thread, n_threads):
     q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
     keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
-    n_head, head_size, scale = arg(args, 13), arg(args, 14), simd.load_f32(args + 120)
+    n_head, head_size, scale = arg(args, 13), arg(args, 14), scalars.load_f32(args + 120)
     out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
     places = arg(args, 19) + thread * arg(args, 20)
     scores = places + 8 * (n_cache + SCORED)
@@ -208,7 +209,7 @@ def cached_attention_f32(args, sync, thread, n_threads):
         n_scored = (n_seen + SCORED - 1) // SCORED * SCORED
         for p in range(n_scored):
             place = place_of(min(p, n_seen - 1), before, table, own, cache_row, ldc) + head * head_size * 4
-            simd.store_i64(places + 8 * p, place)
+            scalars.store_i64(places + 8 * p, place)
         for p in range(0, n_scored, SCORED):
             scores_of(source, head_size, keys, places + 8 * p, scores + 4 * p)
         top = row_max(scores, n_seen)
@@ -236,8 +237,8 @@ def pack_sequence(
         if position % PANEL == 0 and n_seen - position < PANEL:
             fill_zero(panel, PANEL_BYTES * head_size)
         for k in range(head_size):
-            value = simd.load_f32(keys + place + 4 * k)
-            simd.store_f32(panel + k * PANEL_BYTES + position % PANEL * 4, value)
+            value = scalars.load_f32(keys + place + 4 * k)
+            scalars.store_f32(panel + k * PANEL_BYTES + position % PANEL * 4, value)
         for column in range(0, head_size, PANEL):
             width = min(PANEL, head_size - column)
             target = value_panels + (column // PANEL * n_cache + position) * PANEL_BYTES
@@ -274,14 +275,14 @@ def attend_block(
     for row in range(MAX_ROWS):
         line, seen = scores + row * lds, n_seen_before + row
         for position in range(seen, n_filled):
-            simd.store_f32(line + 4 * position, LOWEST)
+            scalars.store_f32(line + 4 * position, LOWEST)
         top = row_max(line, n_filled)
-        simd.store_f32(shares + 4 * row, one_over(row_exp_sum(line, n_filled, top, scale)))
+        scalars.store_f32(shares + 4 * row, one_over(row_exp_sum(line, n_filled, top, scale)))
         fill_zero(line + 4 * seen, 4 * (n_seen - seen))
     for p in range(n_panels):
         times_panel(scores, lds, value_panels + p * n_cache * PANEL_BYTES, n_seen, mixed + p * PANEL_BYTES, ldm)
     for row in range(n_first, MAX_ROWS):
-        row_scale(mixed + row * ldm, head_size, simd.load_f32(shares + 4 * row), target + row * ldt)
+        row_scale(mixed + row * ldm, head_size, scalars.load_f32(shares + 4 * row), target + row * ldt)
 
 
 def cached_blocks_scratch_bytes(n_cache: int, head_size: int) -> int:
@@ -297,7 +298,7 @@ def cached_attention_blocks_f32(args, sync, thread, n_threads):
     q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
     keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
-    n_head, head_size, scale = arg(args, 13), arg(args, 14), simd.load_f32(args + 120)
+    n_head, head_size, scale = arg(args, 13), arg(args, 14), scalars.load_f32(args + 120)
     out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
     key_panels = arg(args, 19) + thread * arg(args, 20)
     value_panels = key_panels + (n_cache + PANEL - 1) // PANEL * PANEL * 4 * head_size

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, scalars, simd
 from whisperlite.kernels.attention import (
     ATTENTION_PARAMS,
     SCORES_PARAMS,
@@ -40,7 +40,8 @@ from whisperlite.kernels.int8 import (
 from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rows import row_add
-from whisperlite.kernels.simd import F32, I16, I32, NOTHING, SINGLE, fill_zero, int64, vector
+from whisperlite.kernels.scalars import NOTHING, SINGLE, fill_zero
+from whisperlite.kernels.simd import F32, I16, I32, int64, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     FACTOR,
@@ -278,8 +279,8 @@ def quantize_queries(source, lds, n_rows, head_size, scale, codes, states):
     head = states + SUMS  # not needed yet
     for row in range(n_rows):
         round_chunk(source + row * lds, head_size, codes + row * head_size, NOTHING, head)
-        simd.store_f32(states + STEP + 4 * row, simd.load_f32(head) * scale)
-        simd.store_i32(states + START + 4 * row, simd.load_i32(head + 4))
+        scalars.store_f32(states + STEP + 4 * row, scalars.load_f32(head) * scale)
+        scalars.store_i32(states + START + 4 * row, scalars.load_i32(head + 4))
     fill_zero(head, HEAD_BYTES)
 
 
@@ -330,7 +331,7 @@ def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scra
     n_spans = (n_ctx + SPAN - 1) // SPAN
     clear_states(states, n_rows)
     for row in range(n_rows):
-        simd.store_f32(states + UNIT + 4 * row, ONE_STEP)
+        scalars.store_f32(states + UNIT + 4 * row, ONE_STEP)
     fill_zero(mixed, n_rows * ldo)
     quantize_queries(source, lds, n_rows, head_size, scale * LOG2_E / ONE_STEP, codes, states)
     for span in range(n_spans):
@@ -370,7 +371,7 @@ def score_row(source, keys, n_ctx, head_size, scale, scratch, target):
                 1, codes, head_size, states, 0, panel, column, head_size // 4, scores + 4 * column, PANEL_BYTES
             )  # fmt: skip
         count = min(PANEL, n_ctx - p * PANEL)
-        row_scale(scores, count, simd.load_f32(states + STEP), target + p * PANEL_BYTES)
+        row_scale(scores, count, scalars.load_f32(states + STEP), target + p * PANEL_BYTES)
 
 
 _attend = share_attention("int8", attend_rows, key_bytes, value_bytes)
@@ -426,7 +427,7 @@ def quantize_keys(source, lds, n_rows, mean, head_size, scratch, panel):
     for row in range(n_rows):
         row_add(source + row * lds, mean, head_size, scratch)
         round_chunk_unsigned(scratch, head_size, codes + row * head_size, NOTHING, head)
-        simd.store_f32(panel + 4 * row, simd.load_f32(head))
+        scalars.store_f32(panel + 4 * row, scalars.load_f32(head))
     pack_panel(codes, head_size, n_rows, head_size // 4, panel + PANEL_BYTES)
 
 

@@ -28,7 +28,8 @@ from whisperlite.kernels.compiler import intrinsic, njit, njit_as, types
 from whisperlite.kernels.int8 import dot_bytes
 from whisperlite.kernels.matmul import A_BLOCK_BYTES, SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I8, I32, int64, load_i32, vector
+from whisperlite.kernels.scalars import load_f32, load_half, load_i32, store_f32, to_f32
+from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 from whisperlite.kernels.tiles import (
     PANEL,
     PANEL_BYTES,
@@ -328,12 +329,12 @@ def _matmul(name, kind):
             column = token % PANEL
             for i in range(n_blocks):
                 block = panels + ((token // PANEL) * n_blocks + i) * block_bytes
-                scale = simd.load_half(block + 2 * column)
-                minimum = simd.load_half(block + 2 * (PANEL + column)) if has_minimum else simd.to_f32(zero) * scale
+                scale = load_half(block + 2 * column)
+                minimum = load_half(block + 2 * (PANEL + column)) if has_minimum else to_f32(zero) * scale
                 for k in range(size):
                     at = 4 * (i * size + k)
-                    weight = scale * simd.to_f32(code_at(block, column, k)) + minimum
-                    simd.store_f32(out + row * ldo + at, weight + simd.load_f32(positions + position * ldp + at))
+                    weight = scale * to_f32(code_at(block, column, k)) + minimum
+                    store_f32(out + row * ldo + at, weight + load_f32(positions + position * ldp + at))
 
     return share_matmul, embed
 

@@ -14,7 +14,8 @@ from llvmlite import ir
 from whisperlite.kernels import simd
 from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I8, I64, Builder, Value, load_f32, vector
+from whisperlite.kernels.scalars import load_f32
+from whisperlite.kernels.simd import F32, I8, I64, Builder, Value, vector
 
 MEDIAN_WIDTH = 7
 PAD = MEDIAN_WIDTH // 2

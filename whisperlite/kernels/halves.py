@@ -5,11 +5,12 @@ In: rows or panels. Out: bf16 rows, float32 embeddings. Knows nothing of: matmul
 
 from __future__ import annotations
 
-from whisperlite.kernels import simd
+from whisperlite.kernels import scalars, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rows import ROWS_PER_ITEM, item_range
-from whisperlite.kernels.simd import F32, fill_zero, int64, load_i32, vector
+from whisperlite.kernels.scalars import fill_zero, load_i32
+from whisperlite.kernels.simd import F32, int64, vector
 from whisperlite.kernels.tiles import PANEL_BYTES
 
 
@@ -60,8 +61,8 @@ def embed_bf16(args, sync, thread, n_threads):
         for pair in range(n_state // 2):
             low, high = bf16_pair(column + pair * PANEL_BYTES)
             place = positions + position * ldp + 8 * pair
-            simd.store_f32(out + row * ldo + 8 * pair, low + simd.load_f32(place))
-            simd.store_f32(out + row * ldo + 8 * pair + 4, high + simd.load_f32(place + 4))
+            scalars.store_f32(out + row * ldo + 8 * pair, low + scalars.load_f32(place))
+            scalars.store_f32(out + row * ldo + 8 * pair + 4, high + scalars.load_f32(place + 4))
 
 
 @intrinsic
@@ -95,5 +96,5 @@ def embed_f16(args, sync, thread, n_threads):
         position = load_i32(past + 4 * (row // n_new)) + row % n_new
         column = panels + (token // 32) * n_state * 64 + (token % 32) * 2
         for k in range(n_state):
-            value = simd.load_half(column + k * 64) + simd.load_f32(positions + position * ldp + 4 * k)
-            simd.store_f32(out + row * ldo + 4 * k, value)
+            value = scalars.load_half(column + k * 64) + scalars.load_f32(positions + position * ldp + 4 * k)
+            scalars.store_f32(out + row * ldo + 4 * k, value)

@@ -14,18 +14,11 @@ from typing import Any
 
 from llvmlite import ir
 
+from whisperlite.kernels.atomics import exchange, fetch_add, load_acquire, pause, store_release
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import ARRIVALS, CLAIMS, GENERATION
-from whisperlite.kernels.simd import (
-    I64,
-    call,
-    exchange,
-    fetch_add,
-    load_acquire,
-    load_i64,
-    pause,
-    store_release,
-)
+from whisperlite.kernels.scalars import load_i64
+from whisperlite.kernels.simd import I64, call
 
 # Job block: byte offsets of int64 words; a worker's sleeping flag has a cache line of its own.
 JOB_NUMBER, JOB_TABLE, JOB_ROWS, JOB_ROW_BYTES = 0, 64, 72, 80

@@ -26,7 +26,8 @@ import numpy as np
 from whisperlite.kernels import cpu, elementary, simd
 from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.registry import claim, kernel
-from whisperlite.kernels.simd import F32, I64, Builder, Value, const, copy_bytes, fill_zero, int64, vector
+from whisperlite.kernels.scalars import copy_bytes, fill_zero
+from whisperlite.kernels.simd import F32, I64, Builder, Value, const, int64, vector
 
 N_FFT, HOP, N_BINS = 400, 160, 201
 RADIX_REAL, RADIX_COMPLEX = 16, 25

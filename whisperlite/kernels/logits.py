@@ -18,7 +18,8 @@ from whisperlite.kernels import elementary, simd
 from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.reference.logits import Peaks
 from whisperlite.kernels.registry import CLAIMS, SYNC_WORDS, arg, claim, kernel
-from whisperlite.kernels.simd import F32, I32, load_f32, store_f32, store_i32, vector
+from whisperlite.kernels.scalars import load_f32, store_f32, store_i32
+from whisperlite.kernels.simd import F32, I32, vector
 
 BLOCK = 2048  # logits that stay in the first cache between their two readings
 LOWEST = np.float32(-np.inf)

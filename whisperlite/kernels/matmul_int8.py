@@ -13,7 +13,7 @@ alone, get two bytes each, so that a decode step rounds nothing but weights; and
 
 from __future__ import annotations
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, scalars, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
@@ -28,7 +28,8 @@ from whisperlite.kernels.int8 import (
 from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, I8, I32, fill_zero, int64, load_i32, vector
+from whisperlite.kernels.scalars import fill_zero, load_i32
+from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 from whisperlite.kernels.tiles import (
     MAX_ROWS,
     PANEL,
@@ -266,7 +267,7 @@ def pack_weight_int8(args, sync, thread, n_threads):
                     scale = round_weights_f16(x, chunk, target)
                 else:
                     scale = round_weights_f32(x, chunk, target)
-                simd.store_f32(panel + 4 * column, scale)
+                scalars.store_f32(panel + 4 * column, scale)
             pack_panel(codes, chunk, count, chunk // 4, panel + PANEL_BYTES)
 
 
@@ -287,12 +288,12 @@ def embed_int8(args, sync, thread, n_threads):
         position = load_i32(past + 4 * (row // n_new)) + row % n_new
         for i in range(n_chunks):
             panel = panels + (token // PANEL * n_chunks + i) * chunk_bytes + token % PANEL * 4
-            scale = simd.load_f32(panel)
+            scale = scalars.load_f32(panel)
             for k in range(chunk):
                 code = load_u8(panel + (k // 4 + 1) * PANEL_BYTES + k % 4) - ZERO
                 at = 4 * (i * chunk + k)
-                value = scale * simd.to_f32(code) + simd.load_f32(positions + position * ldp + at)
-                simd.store_f32(out + row * ldo + at, value)
+                value = scale * scalars.to_f32(code) + scalars.load_f32(positions + position * ldp + at)
+                scalars.store_f32(out + row * ldo + at, value)
 
 
 @intrinsic

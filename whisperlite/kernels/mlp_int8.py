@@ -8,13 +8,13 @@ then the second matmul reads those. A hidden layer of 1500 rows would be written
 
 from __future__ import annotations
 
-from whisperlite.kernels import simd
+from whisperlite.kernels import scalars
 from whisperlite.kernels.int8 import HEAD_BYTES
 from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.matmul_int8 import ITEM_ROWS, code_pitch, multiply_panel, round_rows
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rows import normalize_row
-from whisperlite.kernels.simd import NOTHING, SINGLE
+from whisperlite.kernels.scalars import NOTHING, SINGLE
 from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES
 
 
@@ -35,7 +35,7 @@ def mlp_int8(args, sync, thread, n_threads):
     Rounding is that of two calls of ``matmul_int8``, bit for bit. ``scratch``: mlp_scratch_bytes each.
     """
     x, ldx, n_rows, gamma, beta = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    eps, n_state, n_hidden = simd.load_f32(args + 40), arg(args, 6), arg(args, 7)
+    eps, n_state, n_hidden = scalars.load_f32(args + 40), arg(args, 6), arg(args, 7)
     chunk, hidden_chunk, panels, bias = arg(args, 8), arg(args, 9), arg(args, 10), arg(args, 11)
     output_panels, output_bias, out, ldo = arg(args, 12), arg(args, 13), arg(args, 14), arg(args, 15)
     is_fine, normal = arg(args, 16), arg(args, 17) + thread * arg(args, 18)

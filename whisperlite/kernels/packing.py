@@ -5,10 +5,11 @@ In: rows in their natural order. Out: panels of 32. Knows nothing of: checkpoint
 
 from __future__ import annotations
 
-from whisperlite.kernels import cpu, simd
+from whisperlite.kernels import cpu, scalars, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F16, F32, copy_bytes, fill_zero, vector
+from whisperlite.kernels.scalars import copy_bytes, fill_zero
+from whisperlite.kernels.simd import F16, F32, vector
 from whisperlite.kernels.tiles import PANEL, PANEL_BYTES
 
 BLOCK = cpu.vector_width()  # side of the squares that are transposed in registers
@@ -41,10 +42,10 @@ def pack_panel(source, lds, n_rows, n_in, panel):
             transpose_square(source + r * lds + 4 * k, lds, panel + k * PANEL_BYTES + 4 * r, PANEL_BYTES)
         for k in range(whole_in, n_in):
             for i in range(r, r + BLOCK):
-                simd.store_f32(panel + k * PANEL_BYTES + 4 * i, simd.load_f32(source + i * lds + 4 * k))
+                scalars.store_f32(panel + k * PANEL_BYTES + 4 * i, scalars.load_f32(source + i * lds + 4 * k))
     for r in range(whole_rows, n_rows):
         for k in range(n_in):
-            simd.store_f32(panel + k * PANEL_BYTES + 4 * r, simd.load_f32(source + r * lds + 4 * k))
+            scalars.store_f32(panel + k * PANEL_BYTES + 4 * r, scalars.load_f32(source + r * lds + 4 * k))
 
 
 @intrinsic

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from whisperlite.kernels.compiler import njit
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import copy_bytes, fill_zero, load_i32_unaligned, store_i32
+from whisperlite.kernels.scalars import copy_bytes, fill_zero, load_i32_unaligned, store_i32
 from whisperlite.kernels.tiles import PANEL, PANEL_BYTES
 
 LOW = 0x0F0F0F0F

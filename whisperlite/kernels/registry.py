@@ -33,8 +33,9 @@ import numpy as np
 from whisperlite import trace
 from whisperlite.folders import cache_root
 from whisperlite.kernels import compiler, cpu, objects
+from whisperlite.kernels.atomics import fetch_add
 from whisperlite.kernels.compiler import njit
-from whisperlite.kernels.simd import fetch_add, load_i64
+from whisperlite.kernels.scalars import load_i64
 
 SIGNATURE = "void(int64, int64, int64, int64)"
 KEEPS_OBJECTS = sys.platform.startswith("linux") and sys.maxsize > 2**32 and sys.byteorder == "little"

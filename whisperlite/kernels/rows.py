@@ -6,10 +6,11 @@ Knows nothing of: what the rows mean.
 
 from __future__ import annotations
 
-from whisperlite.kernels import elementary, simd
+from whisperlite.kernels import elementary, scalars, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.simd import F32, copy_bytes, fill_zero, load_i32, vector
+from whisperlite.kernels.scalars import copy_bytes, fill_zero, load_i32
+from whisperlite.kernels.simd import F32, vector
 
 ROWS_PER_ITEM = 8
 
@@ -103,16 +104,16 @@ def item_range(item, per_item, n):
 @njit
 def normalize_row(source, gamma, beta, n_cols, eps, target):
     """Layer norm of one row."""
-    mean = row_sum(source, n_cols) / simd.to_f32(n_cols)
-    variance = row_squared_distance(source, n_cols, mean) / simd.to_f32(n_cols)
-    scale = simd.reciprocal_sqrt(variance + eps)
+    mean = row_sum(source, n_cols) / scalars.to_f32(n_cols)
+    variance = row_squared_distance(source, n_cols, mean) / scalars.to_f32(n_cols)
+    scale = scalars.reciprocal_sqrt(variance + eps)
     row_normalize(source, gamma, beta, n_cols, mean, scale, target)
 
 
 @kernel("x", "ldx", "gamma", "beta", "n_rows", "n_cols", "eps_bits", "out", "ldo")
 def layer_norm_f32(args, sync, thread, n_threads):
     x, ldx, gamma, beta = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
-    n_rows, n_cols, eps = arg(args, 4), arg(args, 5), simd.load_f32(args + 48)
+    n_rows, n_cols, eps = arg(args, 4), arg(args, 5), scalars.load_f32(args + 48)
     out, ldo = arg(args, 7), arg(args, 8)
     while True:
         first, last = item_range(claim(sync), ROWS_PER_ITEM, n_rows)
@@ -197,7 +198,7 @@ def transpose_frames_f32(args, sync, thread, n_threads):
             else:
                 source = mel + batch * mel_batch + (row - pad) * 4
                 for m in range(n_mels):
-                    simd.store_f32(target + 4 * m, simd.load_f32(source + m * ldm))
+                    scalars.store_f32(target + 4 * m, scalars.load_f32(source + m * ldm))
 
 
 @kernel("tokens", "past", "panels", "positions", "ldp", "n_batch", "n_new", "n_state", "out", "ldo")
@@ -213,8 +214,8 @@ def embed_f32(args, sync, thread, n_threads):
         position = load_i32(past + 4 * (row // n_new)) + row % n_new
         column = panels + (token // 32) * n_state * 128 + (token % 32) * 4
         for k in range(n_state):
-            value = simd.load_f32(column + k * 128) + simd.load_f32(positions + position * ldp + 4 * k)
-            simd.store_f32(out + row * ldo + 4 * k, value)
+            value = scalars.load_f32(column + k * 128) + scalars.load_f32(positions + position * ldp + 4 * k)
+            scalars.store_f32(out + row * ldo + 4 * k, value)
 
 
 @kernel("x", "x_batch", "ldx", "n_new", "rows", "n_rows", "n_cols", "out", "ldo")

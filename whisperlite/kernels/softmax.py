@@ -15,9 +15,10 @@ import math
 import numpy as np
 from llvmlite import ir
 
-from whisperlite.kernels import cpu, elementary, simd
+from whisperlite.kernels import cpu, elementary, scalars, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
-from whisperlite.kernels.simd import F32, fill_zero, vector
+from whisperlite.kernels.scalars import fill_zero
+from whisperlite.kernels.simd import F32, vector
 from whisperlite.kernels.tiles import MAX_ROWS
 
 SPAN = 128  # positions
@@ -35,7 +36,7 @@ def clear_states(states, n_rows):
     """Nothing seen yet."""
     fill_zero(states, STATE_BYTES)
     for row in range(n_rows):
-        simd.store_f32(states + BEST + 4 * row, LOWEST)
+        scalars.store_f32(states + BEST + 4 * row, LOWEST)
 
 
 @intrinsic
