@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -310,6 +311,100 @@ def test_the_cache_folder_changes_with_any_kernel_source(monkeypatch, tmp_path):
         assert one != registry.cache_folder()
     finally:
         registry.cache_folder.cache_clear()
+
+
+DAY = 24 * 3600
+
+
+def aged(path, days, is_folder=True):
+    """A path last changed so many days ago; a folder holds a file and a folder with one."""
+    if is_folder:
+        (path / "inner").mkdir(parents=True)
+        for file in (path / "rows.gelu_f32.o", path / "inner" / "gelu.nbi"):
+            file.write_bytes(b"code")
+    else:
+        path.write_bytes(b"")
+    os.utime(path, (time.time() - days * DAY,) * 2)
+    return path
+
+
+def test_a_compilation_removes_folders_of_kernels_that_nothing_used_for_a_month(tmp_path):
+    old = [aged(tmp_path / f"kernels-{digit * 16}", 31) for digit in "3f"]
+    kept = [aged(tmp_path / "kernels-0123456789abcdef", 29)]
+    kept += [
+        aged(tmp_path / name, 400) for name in ("kernels-of-mine", "xkernels-0123456789abcdef", "vocabularies")
+    ]
+    kept.append(aged(tmp_path / "kernels-aaaaaaaaaaaaaaaa", 400, is_folder=False))
+    first = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1")
+    assert first.stderr.count("removed") == 2 and not any(path.exists() for path in old)
+    assert all(path.exists() for path in kept)
+    assert all((path / "inner" / "gelu.nbi").exists() for path in kept if path.is_dir())
+    assert (
+        "loaded gelu_f32"
+        in run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1").stderr
+    )
+
+
+def test_a_start_that_compiles_nothing_marks_its_folder_and_removes_none(filled, tmp_path):
+    shutil.copytree(filled(RUN_A_KERNEL), tmp_path, dirs_exist_ok=True)
+    (used,) = tmp_path.glob("kernels-*")
+    os.utime(used, (time.time() - 400 * DAY,) * 2)
+    old = aged(tmp_path / "kernels-0123456789abcdef", 400)
+    started = time.time()
+    run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path))
+    assert used.stat().st_mtime > started - 2 and old.exists()
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WHISPERLITE_CACHE_DIR", str(tmp_path / "cache"))
+    registry.cache_folder.cache_clear()
+    yield tmp_path / "cache"
+    registry.cache_folder.cache_clear()
+
+
+def test_a_process_keeps_its_own_kernels_however_old(empty_cache):
+    current = registry.cache_folder()
+    (current / "code.o").write_bytes(b"code")
+    os.utime(current, (time.time() - 400 * DAY,) * 2)
+    old = aged(empty_cache / "kernels-0123456789abcdef", 400)
+    registry._remove_unused_folders()
+    assert (current / "code.o").exists() and not old.exists()
+
+
+def test_old_kernels_behind_a_link_stay(empty_cache, tmp_path):
+    elsewhere = aged(tmp_path / "elsewhere", 400)
+    registry.cache_folder()
+    link = empty_cache / "kernels-0123456789abcdef"
+    link.symlink_to(elsewhere)
+    os.utime(link, (time.time() - 400 * DAY,) * 2, follow_symlinks=False)
+    registry._remove_unused_folders()
+    assert link.is_symlink() and (elsewhere / "rows.gelu_f32.o").exists()
+
+
+def test_several_may_remove_old_kernels_at_once(empty_cache):
+    current = registry.cache_folder()
+    for i in range(40):
+        aged(empty_cache / f"kernels-{i:016x}", 31)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(registry._remove_unused_folders) for _ in range(4)]:
+            done.result()
+    assert list(empty_cache.glob("kernels-*")) == [current]
+
+
+def test_old_kernels_that_cannot_be_removed_stay(empty_cache, monkeypatch):
+    registry.cache_folder()
+    old = aged(empty_cache / "kernels-0123456789abcdef", 400)
+
+    def refuse(*arguments, **options):
+        raise PermissionError("not yours")
+
+    for name in ("unlink", "rmdir", "utime"):
+        monkeypatch.setattr(os, name, refuse)
+    registry._remove_unused_folders()
+    assert (old / "rows.gelu_f32.o").exists()
+    registry.cache_folder.cache_clear()
+    assert registry.cache_folder() is not None  # which cannot be marked either
 
 
 LOGITS = """

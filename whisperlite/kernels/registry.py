@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import hashlib
 import platform
+import re
 import sys
 import tempfile
 import threading
@@ -31,13 +32,14 @@ from typing import Any
 import numpy as np
 
 from whisperlite import trace
-from whisperlite.folders import cache_root
+from whisperlite.folders import cache_root, mark_used, remove_unused
 from whisperlite.kernels import compiler, cpu, objects
 from whisperlite.kernels.atomics import fetch_add
 from whisperlite.kernels.compiler import njit
 from whisperlite.kernels.scalars import load_i64
 
 SIGNATURE = "void(int64, int64, int64, int64)"
+UNUSED_DAYS = 30  # after which kernels of other sources, compilers and CPUs are removed
 KEEPS_OBJECTS = sys.platform.startswith("linux") and sys.maxsize > 2**32 and sys.byteorder == "little"
 SYNC_WORDS = 32  # int64 words: arrivals, generation and claims, each on cache lines of its own
 ARRIVALS, GENERATION, CLAIMS = 0, 64, 128  # byte offsets in the block
@@ -150,6 +152,7 @@ def _compile(function: Callable[..., Any], signature: str) -> Any:
     trace.debug(1, f"{'compiled' if first_pass.seen else 'loaded'} {function.__name__} in {seconds:.2f} s")
     if first_pass.seen:
         trace.compiling(function.__name__, seconds)
+        _remove_unused_folders()
     return compiled
 
 
@@ -225,4 +228,15 @@ def cache_folder() -> Path | None:
     except OSError as error:
         trace.debug(1, f"no kernel cache: {error}")
         return None
+    mark_used(folder)
     return folder
+
+
+def _remove_unused_folders() -> None:
+    """Remove kernels that no process has asked for in ``UNUSED_DAYS``; not this process's."""
+    current = cache_folder()
+    if current is None:
+        return
+    with contextlib.suppress(OSError):
+        named = [path for path in current.parent.iterdir() if re.fullmatch("kernels-[0-9a-f]{16}", path.name)]
+        remove_unused([path for path in named if path != current], UNUSED_DAYS)
