@@ -75,7 +75,7 @@ def cross_kv(n_layer: int = 2) -> Graph:
 
 
 def decoder(n_layer: int = 1) -> Graph:
-    """Tokens (B, U) to logits (R, V) of selected rows, with scores of two cross-attention heads."""
+    """Tokens (B, U) to logits (B, R, V) of selected positions, with scores of two cross-attention heads."""
     graph = Graph()
     n_key = D // N_HEAD
     tokens = graph.input("tokens", Fact(INT32, (B, U)))
@@ -83,7 +83,7 @@ def decoder(n_layer: int = 1) -> Graph:
     own_rows = graph.input("own_rows", Fact(INT32, (B,)))
     cache_rows = graph.input("cache_rows", Fact(INT32, (B, N_TEXT_CTX)))
     audio_rows = graph.input("audio_rows", Fact(INT32, (A + 1,)))
-    rows = graph.input("rows", Fact(INT32, (R,)))
+    wanted = graph.input("wanted", Fact(INT32, (R,)))
     embedding = weight(graph, "token_embedding", N_VOCAB, D)
     x = graph.add("embed", [tokens, past, embedding, weight(graph, "positional_embedding", N_TEXT_CTX, D)])
     for i in range(n_layer):
@@ -92,7 +92,11 @@ def decoder(n_layer: int = 1) -> Graph:
         query, key, value = self_attention_inputs(graph, f"{name}.attn", layer_norm(graph, f"{name}.attn_ln", x))
         keys = graph.add("cache_append", [key, caches[0], past, own_rows])
         values = graph.add("cache_append", [value, caches[1], past, own_rows])
-        attended = graph.add("cached_attention", [query, keys, values, past, own_rows, cache_rows], n_head=N_HEAD)
+        inputs = [query, keys, values, past, own_rows, cache_rows]
+        if i == n_layer - 1:
+            query, x = (graph.add("select_rows", [rows, wanted]) for rows in (query, x))
+            inputs = [query, *inputs[1:], wanted]
+        attended = graph.add("cached_attention", inputs, n_head=N_HEAD)
         x = graph.add("add", [x, linear(graph, f"{name}.attn.out", attended, D, D)])
         query = linear(graph, f"{name}.cross_attn.query", layer_norm(graph, f"{name}.cross_attn_ln", x), D, D)
         key_panels = graph.input(f"keys.{i}", Fact(FLOAT32, (A, N_HEAD, ceil_div(T, 32), n_key, 32)))
@@ -103,8 +107,7 @@ def decoder(n_layer: int = 1) -> Graph:
         attended = graph.add("attention_packed", inputs, n_head=N_HEAD, n_ctx=T)
         x = graph.add("add", [x, linear(graph, f"{name}.cross_attn.out", attended, D, D)])
         x = mlp(graph, name, x)
-    selected = graph.add("select_rows", [layer_norm(graph, "ln", x), rows])
-    graph.output("logits", graph.add("linear", [selected, embedding]))
+    graph.output("logits", graph.add("linear", [layer_norm(graph, "ln", x), embedding]))
     return graph
 
 

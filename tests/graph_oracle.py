@@ -219,13 +219,15 @@ def _cached_attention(
     past: np.ndarray,
     own_rows: np.ndarray,
     cache_rows: np.ndarray,
+    positions: np.ndarray | None = None,
 ) -> np.ndarray:
     out = np.empty_like(q)
     for b in range(q.shape[0]):
-        for u in range(q.shape[1]):
+        for r in range(q.shape[1]):
+            u = r if positions is None else positions[r]
             rows = [cache_rows[b, p] if p < past[b] else own_rows[b] for p in range(past[b] + u + 1)]
             k, v = (cache[rows, range(len(rows))][None] for cache in (keys, values))
-            out[b, u] = _attention(attrs, q[b : b + 1, u : u + 1], k, v)[0, 0]
+            out[b, r] = _attention(attrs, q[b : b + 1, r : r + 1], k, v)[0, 0]
     return out
 
 
@@ -251,5 +253,5 @@ OPS: dict[str, Callable[..., np.ndarray]] = {
     "embed": _embed,
     "cache_append": _cache_append,
     "cached_attention": _cached_attention,
-    "select_rows": lambda attrs, x, rows: x.reshape(-1, x.shape[-1])[rows],
+    "select_rows": lambda attrs, x, positions: x[:, positions],
 }

@@ -28,13 +28,13 @@ INDICES = {
     "own_rows": np.array([1, 0], np.int32),
     "cache_rows": np.array([[0, 1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0]], np.int32),
     "audio_rows": np.array([0, 2], np.int32),
-    "rows": np.array([5, 0, 2, 2], np.int32),
+    "wanted": np.array([2, 0, 1, 1], np.int32),
 }
 RANDOM_INDICES = {
     "past": np.array([2, 0], np.int32),
     "own_rows": np.array([2, 1], np.int32),
     "cache_rows": np.array([[0, 1, 0, 0, 0], [2, 2, 0, 0, 0]], np.int32),
-    "rows": np.array([3, 0], np.int32),
+    "rows": np.array([1, 0], np.int32),
 }
 
 

@@ -134,14 +134,19 @@ class CachedCase:
                 before[self.own.array[b], p : p + self.n_new] = values[b]
             np.testing.assert_array_equal(cache.array, before)
 
-    def attend(self, kernel, scratch_bytes, n_threads=1):
-        """Run the kernel as the last member of a team, which finds all of its work left."""
-        query, out = rows(self.q), Guarded((self.n_batch, self.n_new, round_up(self.n_state, 32)))
+    def attend(self, kernel, scratch_bytes, n_threads=1, positions=None):
+        """Run the kernel as the last member of a team, which finds all of its work left.
+
+        ``positions``: of the query rows, which are then those of ``q`` there.
+        """
+        asked = self.q if positions is None else self.q[:, positions]
+        at = None if positions is None else Guarded.of(np.array(positions, np.int32))
+        query, out = rows(asked), Guarded((self.n_batch, asked.shape[1], round_up(self.n_state, 32)))
         scratch = Guarded((n_threads, scratch_bytes // 4))
         arguments = {
             "q": query.address, "q_batch": query.array.strides[0], "ldq": query.array.strides[1],
-            "n_batch": self.n_batch, "n_new": self.n_new, "past": self.past.address,
-            "own_rows": self.own.address, "cache_rows": self.table.address,
+            "n_batch": self.n_batch, "n_rows": asked.shape[1], "positions": at.address if at else 0,
+            "past": self.past.address, "own_rows": self.own.address, "cache_rows": self.table.address,
             "n_cache": self.n_cache, "keys": self.keys.address, "values": self.values.address,
             "cache_row": self.keys.array.strides[0], "ldc": self.keys.array.strides[1], "n_head": self.n_head,
             "head_size": self.head_size, "scale_bits": float_bits(self.head_size**-0.5), "out": out.address,
@@ -195,6 +200,30 @@ def test_cached_attention_in_blocks(n_head, head_size, n_new, past, n_threads):
     scratch_bytes = attention_cached.cached_blocks_scratch_bytes(case.n_cache, head_size)
     out = case.attend(attention_cached.cached_attention_blocks_f32, scratch_bytes, n_threads)
     np.testing.assert_allclose(out, case.want(), atol=5e-6)
+
+
+@pytest.mark.parametrize("positions", [[4], [0, 39], [39, 3, 3, 17], list(range(40))])
+def test_cached_attention_of_some_positions(positions):
+    case = CachedCase(2, 24, 80, [0, 7, 30], 40)
+    case.append()
+    kernel, scratch_bytes = attention_cached.cached_attention_f32, attention_cached.cached_scratch_bytes(80)
+    out = case.attend(kernel, scratch_bytes, positions=positions)
+    np.testing.assert_array_equal(out, case.attend(kernel, scratch_bytes)[:, positions])
+
+
+@pytest.mark.parametrize("positions", [range(40), range(39, -1, -1), range(5, 18), [39, *range(11), 20, 39, 3]])
+@pytest.mark.parametrize("n_threads", [1, 16])
+def test_cached_attention_in_blocks_of_some_positions(positions, n_threads):
+    """Also where the row that sees the most is not the last, or one that two blocks share."""
+    case = CachedCase(2, 24, 80, [0, 7, 30], 40)
+    case.append()
+    for b, before in enumerate((0, 7, 30)):  # what no row sees must not matter
+        for cache in (case.keys, case.values):
+            cache.array[case.own.array[b], before + max(positions) + 1 :] = np.nan
+    scratch_bytes = attention_cached.cached_blocks_scratch_bytes(80, 24)
+    kernel = attention_cached.cached_attention_blocks_f32
+    out = case.attend(kernel, scratch_bytes, n_threads, positions=list(positions))
+    np.testing.assert_allclose(out, case.want()[:, list(positions)], atol=5e-6)
 
 
 def test_cached_attention_in_blocks_survives_large_scores():

@@ -117,13 +117,13 @@ def test_embed_reads_packed_panels():
 
 def test_select_rows():
     x = rows(np.arange(2 * 3 * 5, dtype=np.float32).reshape(2, 3, 5))
-    wanted, out = Guarded.of(np.array([5, 0, 2, 2], np.int32)), Guarded((4, 32))
+    wanted, out = Guarded.of(np.array([2, 0, 1, 1], np.int32)), Guarded((2, 4, 32))
     kernels.select_rows_f32(
-        x=x.address, x_batch=x.array.strides[0], ldx=x.array.strides[1], n_new=3, rows=wanted.address, n_rows=4,
-        n_cols=5, out=out.address, ldo=128,
+        x=x.address, x_batch=x.array.strides[0], ldx=x.array.strides[1], n_batch=2, positions=wanted.address,
+        n_positions=4, n_cols=5, out=out.address, ldo=128,
     )  # fmt: skip
     out.check()
-    np.testing.assert_array_equal(out.array[:, :5], x.array[..., :5].reshape(6, 5)[wanted.array])
+    np.testing.assert_array_equal(out.array[..., :5], x.array[:, wanted.array, :5])
 
 
 @njit

@@ -79,6 +79,22 @@ def test_steps_equal_one_prefill(model, mel):
     assert cache.past.tolist() == [32]
 
 
+@pytest.mark.parametrize("logits_at", [(0, -1), (-1,), (25, 3), tuple(range(8, 31))])
+def test_logits_of_some_positions_of_a_long_prompt(model, mel, logits_at):
+    """The last layer goes on with those positions alone; its keys and values of the others are there for a step."""
+    features = model.encode(mel)
+    cross, cache = model.cross_kv(features), model.new_cache(2)
+    model.prefill([[1, 2], [3, 4]], cache, cross)
+    prompts = np.array([range(20, 52), range(60, 92)])
+    logits = model.prefill(prompts, cache, cross, logits_at=logits_at)
+    after = model.step(np.array([5, 6]), cache, cross)
+    for row, before in enumerate(([1, 2], [3, 4])):
+        history = np.array([*before, *prompts[row], 5 + row])
+        expected = run_alone(model, features[row : row + 1], history)
+        np.testing.assert_allclose(logits[row], expected[2:-1][list(logits_at)], atol=TOL)
+        np.testing.assert_allclose(after[row], expected[-1], atol=TOL)
+
+
 def test_beams_share_their_past_after_reorder(model, mel):
     """Three beams over one audio, reordered twice: each equals its own history read alone."""
     features = model.encode(mel[:1])

@@ -390,13 +390,14 @@ OPS: Mapping[str, Op] = MappingProxyType(
                 Slot("past", "B", (INT32,)),
                 Slot("own_rows", "B", (INT32,)),
                 Slot("cache_rows", "B C", (INT32,)),
+                Slot("positions", "U", (INT32,), optional=True),
             ),
             attrs=_N_HEAD,
             result="B U D",
             derived=_HEADS,
             check=lambda dims, attrs, facts: _require_heads(dims, attrs),
         ),
-        "select_rows": Op(slots=(Slot("x", "B U D"), Slot("rows", "R", (INT32,))), result="R D"),
+        "select_rows": Op(slots=(Slot("x", "B U D"), Slot("positions", "R", (INT32,))), result="B R D"),
     }
 )
 

@@ -3,8 +3,8 @@
 In: query rows, new keys and values, cache rows and the table of who owns which position. Out: attention rows (heads
 side by side), cache rows written. Knows nothing of: layers, beams, what is a prompt.
 
-A few new positions are taken one query row at a time, as a decode step reads each key once. Of many new positions,
-MAX_ROWS query rows of a head meet panels packed from the cache, in the matmul's register tiles.
+A few query rows are taken one at a time, as a decode step reads each key once. Of many, MAX_ROWS rows of a head
+meet panels packed from the cache, in the matmul's register tiles.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ def cache_append_f32(args, sync, thread, n_threads):
 
 
 CACHED_PARAMS = (
-    "q", "q_batch", "ldq", "n_batch", "n_new", "past", "own_rows", "cache_rows", "n_cache", "keys", "values",
-    "cache_row", "ldc", "n_head", "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch",
+    "q", "q_batch", "ldq", "n_batch", "n_rows", "positions", "past", "own_rows", "cache_rows", "n_cache", "keys",
+    "values", "cache_row", "ldc", "n_head", "head_size", "scale_bits", "out", "out_batch", "ldo", "scratch",
     "scratch_bytes",
 )  # fmt: skip
 
@@ -174,6 +174,23 @@ def place_of(position, before, table, own, cache_row, ldc):
     return row * cache_row + position * ldc
 
 
+@njit
+def seen_by(row, before, positions):
+    """Positions that a query row sees: those of the past and the new ones up to its own."""
+    return before + 1 + (load_i32(positions + 4 * row) if positions else row)
+
+
+@njit
+def seen_by_any(start, stop, before, positions):
+    """The most positions that one of the query rows ``start .. stop`` sees."""
+    if not positions:
+        return before + stop
+    most = before
+    for row in range(start, stop):
+        most = max(most, seen_by(row, before, positions))
+    return most
+
+
 def cached_scratch_bytes(n_cache: int) -> int:
     """Scratch that each thread needs for ``cached_attention_f32``."""
     return 12 * (n_cache + SCORED)
@@ -183,29 +200,30 @@ def cached_scratch_bytes(n_cache: int) -> int:
 def cached_attention_f32(args, sync, thread, n_threads):
     """Causal attention of new positions over the cache.
 
-    Position p before ``past[b]`` is read from cache row ``cache_rows[b, p]`` (beams share their past without
+    Query row r of a sequence stands at position ``past[b] + positions[r]``, or ``past[b] + r`` where ``positions``
+    is 0. Position p before ``past[b]`` is read from cache row ``cache_rows[b, p]`` (beams share their past without
     copies), later ones from ``own_rows[b]``. ``scratch``: a place and a score for each position.
     """
-    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
-    keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
-    n_head, head_size, scale = arg(args, 13), arg(args, 14), scalars.load_f32(args + 120)
-    out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
-    places = arg(args, 19) + thread * arg(args, 20)
+    q, q_batch, ldq, n_batch, n_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    positions, past, own_rows, cache_rows = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    n_cache, keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12), arg(args, 13)
+    n_head, head_size, scale = arg(args, 14), arg(args, 15), scalars.load_f32(args + 128)
+    out, out_batch, ldo = arg(args, 17), arg(args, 18), arg(args, 19)
+    places = arg(args, 20) + thread * arg(args, 21)
     scores = places + 8 * (n_cache + SCORED)
     while True:
         item = claim(sync)
-        if item >= n_batch * n_new * n_head:
+        if item >= n_batch * n_rows * n_head:
             break
         head = item % n_head
-        u = item // n_head % n_new
-        batch = item // (n_head * n_new)
+        row = item // n_head % n_rows
+        batch = item // (n_head * n_rows)
         before = load_i32(past + 4 * batch)
         own = load_i32(own_rows + 4 * batch)
         table = cache_rows + batch * n_cache * 4
-        source = q + batch * q_batch + u * ldq + head * head_size * 4
-        target = out + batch * out_batch + u * ldo + head * head_size * 4
-        n_seen = before + u + 1
+        source = q + batch * q_batch + row * ldq + head * head_size * 4
+        target = out + batch * out_batch + row * ldo + head * head_size * 4
+        n_seen = seen_by(row, before, positions)
         n_scored = (n_seen + SCORED - 1) // SCORED * SCORED
         for p in range(n_scored):
             place = place_of(min(p, n_seen - 1), before, table, own, cache_row, ldc) + head * head_size * 4
@@ -257,23 +275,24 @@ def times_panel(a, lda, panel, n_steps, c, ldc):
 
 @njit
 def attend_block(
-    q, ldq, n_first, n_seen_before, key_panels, value_panels, n_cache, head_size, scale, scratch, target, ldt
+    q, ldq, first, n_skipped, before, positions, key_panels, value_panels, n_cache, head_size, scale, scratch,
+    target, ldt
 ):  # fmt: skip
-    """Causal attention of MAX_ROWS query rows of one head, of which the first sees ``n_seen_before`` positions.
+    """Causal attention of MAX_ROWS query rows of one head, which are ``first`` and the next of their sequence.
 
-    Rows from ``n_first`` on are written.
+    The first ``n_skipped`` of them are not written.
     """
     lds, n_panels = padded_row_bytes(n_cache), (head_size + PANEL - 1) // PANEL
     ldm = n_panels * PANEL_BYTES
     shares = scratch
     mixed = shares + LINE_BYTES
     scores = mixed + MAX_ROWS * ldm
-    n_seen = n_seen_before + MAX_ROWS - 1
+    n_seen = seen_by_any(first, first + MAX_ROWS, before, positions)
     n_filled = (n_seen + PANEL - 1) // PANEL * PANEL
-    for first in range(0, n_filled, PANEL):
-        times_panel(q, ldq, key_panels + 4 * head_size * first, head_size, scores + 4 * first, lds)
+    for start in range(0, n_filled, PANEL):
+        times_panel(q, ldq, key_panels + 4 * head_size * start, head_size, scores + 4 * start, lds)
     for row in range(MAX_ROWS):
-        line, seen = scores + row * lds, n_seen_before + row
+        line, seen = scores + row * lds, seen_by(first + row, before, positions)
         for position in range(seen, n_filled):
             scalars.store_f32(line + 4 * position, LOWEST)
         top = row_max(line, n_filled)
@@ -281,7 +300,7 @@ def attend_block(
         fill_zero(line + 4 * seen, 4 * (n_seen - seen))
     for p in range(n_panels):
         times_panel(scores, lds, value_panels + p * n_cache * PANEL_BYTES, n_seen, mixed + p * PANEL_BYTES, ldm)
-    for row in range(n_first, MAX_ROWS):
+    for row in range(n_skipped, MAX_ROWS):
         row_scale(mixed + row * ldm, head_size, scalars.load_f32(shares + 4 * row), target + row * ldt)
 
 
@@ -294,20 +313,20 @@ def cached_blocks_scratch_bytes(n_cache: int, head_size: int) -> int:
 
 @kernel(*CACHED_PARAMS)
 def cached_attention_blocks_f32(args, sync, thread, n_threads):
-    """``cached_attention_f32`` for at least MAX_ROWS new positions; ``scratch``: panels and scores of one head."""
-    q, q_batch, ldq, n_batch, n_new = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    past, own_rows, cache_rows, n_cache = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
-    keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12)
-    n_head, head_size, scale = arg(args, 13), arg(args, 14), scalars.load_f32(args + 120)
-    out, out_batch, ldo = arg(args, 16), arg(args, 17), arg(args, 18)
-    key_panels = arg(args, 19) + thread * arg(args, 20)
+    """``cached_attention_f32`` for at least MAX_ROWS query rows; ``scratch``: panels and scores of one head."""
+    q, q_batch, ldq, n_batch, n_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    positions, past, own_rows, cache_rows = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    n_cache, keys, values, cache_row, ldc = arg(args, 9), arg(args, 10), arg(args, 11), arg(args, 12), arg(args, 13)
+    n_head, head_size, scale = arg(args, 14), arg(args, 15), scalars.load_f32(args + 128)
+    out, out_batch, ldo = arg(args, 17), arg(args, 18), arg(args, 19)
+    key_panels = arg(args, 20) + thread * arg(args, 21)
     value_panels = key_panels + (n_cache + PANEL - 1) // PANEL * PANEL * 4 * head_size
     scratch = value_panels + (head_size + PANEL - 1) // PANEL * n_cache * PANEL_BYTES
     # Heads are shared out; where they are few, parts of a head too, those that see the most first.
-    n_owners, n_blocks = n_batch * n_head, (n_new + MAX_ROWS - 1) // MAX_ROWS
+    n_owners, n_blocks = n_batch * n_head, (n_rows + MAX_ROWS - 1) // MAX_ROWS
     n_parts = max(1, min((4 * n_threads + n_owners - 1) // n_owners, n_blocks // 2))
     part_rows = (n_blocks + n_parts - 1) // n_parts * MAX_ROWS
-    n_parts = (n_new + part_rows - 1) // part_rows
+    n_parts = (n_rows + part_rows - 1) // part_rows
     while True:
         item = claim(sync)
         if item >= n_owners * n_parts:
@@ -315,16 +334,17 @@ def cached_attention_blocks_f32(args, sync, thread, n_threads):
         owner, part = item % n_owners, n_parts - 1 - item // n_owners
         batch, head_bytes = owner // n_head, owner % n_head * head_size * 4
         before = load_i32(past + 4 * batch)
-        start, stop = part * part_rows, min(n_new, (part + 1) * part_rows)
+        last = n_rows - MAX_ROWS  # first row of the last block, which takes rows of the one before along
+        start, stop = part * part_rows, min(n_rows, (part + 1) * part_rows)
         pack_sequence(
             keys + head_bytes, values + head_bytes, before, cache_rows + batch * n_cache * 4,
-            load_i32(own_rows + 4 * batch), cache_row, ldc, before + stop, n_cache, head_size, key_panels,
-            value_panels,
+            load_i32(own_rows + 4 * batch), cache_row, ldc, seen_by_any(min(start, last), stop, before, positions),
+            n_cache, head_size, key_panels, value_panels,
         )  # fmt: skip
-        for u in range(start, stop, MAX_ROWS):
-            first = min(u, n_new - MAX_ROWS)  # the last block takes rows of the one before along
+        for row in range(start, stop, MAX_ROWS):
+            first = min(row, last)
             attend_block(
-                q + batch * q_batch + first * ldq + head_bytes, ldq, u - first, before + first + 1, key_panels,
-                value_panels, n_cache, head_size, scale, scratch,
+                q + batch * q_batch + first * ldq + head_bytes, ldq, first, row - first, before, positions,
+                key_panels, value_panels, n_cache, head_size, scale, scratch,
                 out + batch * out_batch + first * ldo + head_bytes, ldo,
             )  # fmt: skip

@@ -218,14 +218,14 @@ def embed_f32(args, sync, thread, n_threads):
             scalars.store_f32(out + row * ldo + 4 * k, value)
 
 
-@kernel("x", "x_batch", "ldx", "n_new", "rows", "n_rows", "n_cols", "out", "ldo")
+@kernel("x", "x_batch", "ldx", "n_batch", "positions", "n_positions", "n_cols", "out", "ldo")
 def select_rows_f32(args, sync, thread, n_threads):
-    """Row i of out is row ``rows[i]`` of x taken as (batch * n_new) rows."""
-    x, x_batch, ldx, n_new, rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
-    n_rows, n_cols, out, ldo = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
+    """Rows of out, ``ldo`` apart: for each batch row, its rows at ``positions``."""
+    x, x_batch, ldx, n_batch, positions = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+    n_positions, n_cols, out, ldo = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
     while True:
         i = claim(sync)
-        if i >= n_rows:
+        if i >= n_batch * n_positions:
             break
-        row = load_i32(rows + 4 * i)
-        copy_bytes(out + i * ldo, x + (row // n_new) * x_batch + (row % n_new) * ldx, 4 * n_cols)
+        position = load_i32(positions + 4 * (i % n_positions))
+        copy_bytes(out + i * ldo, x + i // n_positions * x_batch + position * ldx, 4 * n_cols)

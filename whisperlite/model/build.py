@@ -118,12 +118,14 @@ def build_cross_kv(dims: Dims, dtype: str = FLOAT32) -> Graph:
 
 
 def build_decoder(dims: Dims, score_heads: Heads = (), cross_dtype: str = FLOAT32) -> Graph:
-    """New tokens to ``logits`` (R, V), with the caches of the past.
+    """New tokens to ``logits`` (B, R, V), with the caches of the past.
 
     Inputs: ``tokens`` (B, U); ``past``, ``own_rows`` (B); ``cache_rows`` (B, C); ``audio_rows`` (A+1); ``wanted``
-    (R), the rows of B*U whose logits are wanted; for each layer ``past_keys.i``, ``past_values.i`` (N, C, D),
-    written, and ``keys.i``, ``values.i`` from ``build_cross_kv``. With ``score_heads`` pairs of (layer, head),
-    layer i's heads give ``scores.i`` (B, U, its heads, T): cross-attention scores before softmax.
+    (R), the new positions whose logits are wanted, the same in each row; for each layer ``past_keys.i``,
+    ``past_values.i`` (N, C, D), written, and ``keys.i``, ``values.i`` from ``build_cross_kv``. Once keys and values
+    of the last layer are in the cache, only wanted positions go on. With ``score_heads`` pairs of (layer, head),
+    layer i's heads give ``scores.i`` (B, U, its heads, T), those of the last (B, R, its heads, T): cross-attention
+    scores before softmax.
     """
     graph = Graph()
     batch, n_new, n_audio, n_ctx = symbol("B"), symbol("U"), symbol("A"), symbol("T")
@@ -147,9 +149,13 @@ def build_decoder(dims: Dims, score_heads: Heads = (), cross_dtype: str = FLOAT3
         past_values = graph.input(f"past_values.{i}", cache_fact, mutable=True)
         past_keys = graph.add("cache_append", [k, past_keys, past, own_rows])
         past_values = graph.add("cache_append", [v, past_values, past, own_rows])
+        own_positions = []
+        if i == dims.n_text_layer - 1:
+            own_positions = [wanted]
+            q, x = (graph.add("select_rows", [rows, wanted]) for rows in (q, x))  # (B, R, D)
         attended = graph.add(
             "cached_attention",
-            [q, past_keys, past_values, past, own_rows, cache_rows],
+            [q, past_keys, past_values, past, own_rows, cache_rows, *own_positions],
             name=f"{block.prefix}.attn",
             n_head=n_head,
         )
@@ -174,7 +180,6 @@ def build_decoder(dims: Dims, score_heads: Heads = (), cross_dtype: str = FLOAT3
             graph.output(f"scores.{i}", scores)
         x = graph.add("add", [block.project(attended, "cross_attn.out"), x])
         x = block.mlp(x)
-    x = graph.add("select_rows", [x, wanted])  # (R, D)
     x = layer_norm(graph, x, "decoder.ln", n_state)
     graph.output("logits", graph.add("linear", [x, embedding], name="logits"))
     return graph

@@ -190,11 +190,10 @@ class Whisper:
         offsets = np.array([at + n_new if at < 0 else at for at in logits_at], np.int32)
         if len(offsets) == 0 or offsets.min() < 0 or offsets.max() >= n_new:
             raise OptionError(f"logits_at={tuple(logits_at)}: give positions of the {n_new} new tokens")
-        wanted = (np.arange(n_batch, dtype=np.int32)[:, None] * n_new + offsets).reshape(-1)
-        run = self._bind_decoder((), new, own, cache, cross, wanted, audio_rows)
+        run = self._bind_decoder((), new, own, cache, cross, offsets, audio_rows)
         logits = run.run()["logits"].copy()
         cache.advance(own, n_new)
-        return logits.reshape(n_batch, len(offsets), -1)
+        return logits
 
     def step(
         self,
@@ -226,7 +225,7 @@ class Whisper:
         if bound is None:
             own = self._own_rows(cache, len(new), cache_rows)
             state = cache.state(own)
-            buffer, wanted = new.copy(), np.arange(len(new), dtype=np.int32)
+            buffer, wanted = new.copy(), np.zeros(1, np.int32)
             run = self._bind_decoder((), buffer, own, cache, cross, wanted, audio_rows, state)
             cache.runs.clear()  # one at a time; the entry keeps ``cross`` alive, so that its id stays its own
             bound = cache.runs[id(self), id(cross), len(new), *key] = (run, buffer, own, state, cross)
@@ -234,7 +233,7 @@ class Whisper:
         cache.read_state(own, state)
         self._check_room(state[0], 1)
         buffer[...] = new
-        logits = run.run()["logits"]
+        logits = run.run()["logits"][:, 0]
         cache.advance(own, 1)
         return logits.copy() if copy else logits
 
@@ -286,7 +285,7 @@ class Whisper:
         for layer in sorted({layer for layer, _ in chosen}):
             for i, head in enumerate(head for at, head in chosen if at == layer):
                 place[layer, head] = results[f"scores.{layer}"][0, :, i]
-        return np.stack([place[pair] for pair in chosen]), results["logits"].copy()
+        return np.stack([place[pair] for pair in chosen]), results["logits"][0].copy()
 
     def plan_of(self, part: str, **sizes: int) -> Plan:
         """The plan of ``encoder``, ``cross_kv`` or ``decoder`` for given sizes; for dumps and reports."""

@@ -313,24 +313,25 @@ def cached_attention(
     past: Array,
     own_rows: Array,
     cache_rows: Array,
+    positions: Array | None = None,
     *,
     out: Array,
     n_head: int,
 ) -> None:
-    n_new = q.shape[1]
+    at = np.arange(q.shape[1]) if positions is None else positions
     for b in range(q.shape[0]):
-        n_seen = past[b] + n_new
+        n_seen = past[b] + at.max() + 1
         row_of = np.where(np.arange(n_seen) < past[b], cache_rows[b, :n_seen], own_rows[b])
         k = split_heads(keys[row_of, np.arange(n_seen)], n_head)
         v = split_heads(values[row_of, np.arange(n_seen)], n_head)
         scores = split_heads(q[b], n_head) @ k.swapaxes(-1, -2) * np.float32(k.shape[-1] ** -0.5)
-        future = np.arange(n_seen)[None, :] > past[b] + np.arange(n_new)[:, None]
+        future = np.arange(n_seen)[None, :] > past[b] + at[:, None]
         scores[:, future] = -np.inf
         out[b] = join_heads(softmax(scores) @ v)
 
 
-def select_rows(x: Array, rows: Array, *, out: Array) -> None:
-    out[...] = x.reshape(-1, x.shape[-1])[rows]
+def select_rows(x: Array, positions: Array, *, out: Array) -> None:
+    out[...] = x[:, positions]
 
 
 OPS: dict[str, Callable[..., None]] = {

@@ -34,7 +34,7 @@ SCORES = {
     "int8": attention_int8.cross_scores_int8,
 }
 
-# New positions from which blocks of query rows are faster; fewer are added up as in a decode step.
+# Query rows from which blocks of them are faster; fewer are added up as in a decode step.
 BLOCKED_FROM = 16
 
 
@@ -148,13 +148,13 @@ def lower_cache_append(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> li
 
 
 def lower_cached_attention(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
-    q, keys, values, past, own_rows, cache_rows = low.plan.graph[node].inputs
+    q, keys, values, past, own_rows, cache_rows, *positions = low.plan.graph[node].inputs
     source, cache, target = low.buffer(q), low.buffer(keys), low.buffer(node)
-    n_batch, n_new, n_state = source.shape
+    n_batch, n_rows, n_state = source.shape
     head_size = n_state // attrs["n_head"]
     kernel = attention_cached.cached_attention_f32
     scratch = attention_cached.cached_scratch_bytes(cache.shape[1])
-    if n_new >= BLOCKED_FROM:
+    if n_rows >= BLOCKED_FROM:
         kernel = attention_cached.cached_attention_blocks_f32
         scratch = attention_cached.cached_blocks_scratch_bytes(cache.shape[1], head_size)
     arguments: dict[str, int | Ref] = {
@@ -162,7 +162,8 @@ def lower_cached_attention(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
         "q_batch": source.strides[0],
         "ldq": source.strides[1],
         "n_batch": n_batch,
-        "n_new": n_new,
+        "n_rows": n_rows,
+        "positions": low.pointer(positions[0]) if positions else 0,
         "past": low.pointer(past),
         "own_rows": low.pointer(own_rows),
         "cache_rows": low.pointer(cache_rows),
@@ -180,5 +181,5 @@ def lower_cached_attention(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
         "scratch": Ref((SCRATCH, ""), 0),
         "scratch_bytes": scratch,
     }
-    n_flops = 2 * n_batch * n_new * (n_new + 1) * n_state  # of the new positions; the past is not known
+    n_flops = 2 * n_batch * n_rows * (n_rows + 1) * n_state  # of new positions alone; the past is not known
     return [Call(node, kernel, arguments, n_flops, 0, scratch)]

@@ -134,16 +134,16 @@ def lower_transpose_frames(low: Lowering, node: NodeId, attrs: dict[str, Any]) -
 
 
 def lower_select_rows(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
-    x, selected = low.plan.graph[node].inputs
+    x, positions = low.plan.graph[node].inputs
     source, target = low.buffer(x), low.buffer(node)
     arguments: dict[str, int | Ref] = {
         "x": low.pointer(x),
         "x_batch": source.strides[0],
         "ldx": source.strides[1],
-        "n_new": source.shape[1],
-        "rows": low.pointer(selected),
-        "n_rows": target.shape[0],
-        "n_cols": target.shape[1],
+        "n_batch": source.shape[0],
+        "positions": low.pointer(positions),
+        "n_positions": target.shape[1],
+        "n_cols": target.shape[2],
         "out": low.pointer(node),
         "ldo": low.stride(node),
     }
