@@ -18,7 +18,7 @@ from whisperlite.checkpoint import open_checkpoint, resolve
 from whisperlite.checkpoint.ctranslate2 import CTranslate2Checkpoint
 from whisperlite.errors import CheckpointError
 from whisperlite.model import Whisper
-from whisperlite.runtime.panels import pack_row_codes, unpack_int8
+from whisperlite.runtime.panels import int8_chunk, pack_row_codes, unpack_int8
 
 ARRAYS = {name: np.ascontiguousarray(a[:50]) for name, a in tiny.tensors("float16").items()}
 TYPES = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
@@ -287,7 +287,7 @@ def test_row_codes_become_panels_unchanged(shape):
         rng.integers(-127, 128, shape).astype(np.int8),
         rng.uniform(20, 900, shape[0]).astype(np.float32),
     )
-    back = unpack_int8(pack_row_codes(codes, scales))
+    back = unpack_int8(pack_row_codes(codes, scales, int8_chunk(shape[1])))
     np.testing.assert_allclose(back[: len(codes)], codes / scales[:, None], rtol=3e-7)
     np.testing.assert_array_equal(np.rint(back[: len(codes)] * scales[:, None]), codes)
     assert not back[len(codes) :].any()

@@ -9,7 +9,7 @@ from kernel_memory import Guarded, float_bits, round_up, rows
 from whisperlite.kernels import attention, attention_int8, matmul_int8, mlp_int8
 from whisperlite.kernels.reference import ops as reference
 from whisperlite.kernels.rows import layer_norm_f32
-from whisperlite.runtime.panels import int8_chunk, pack_f32, pack_int8, round_int8, unpack_int8
+from whisperlite.runtime.panels import int8_chunk, new_panels, pack_f32, pack_int8, round_int8, unpack_int8
 
 
 def relative(got, want):
@@ -164,7 +164,7 @@ def test_weights_are_packed_as_numpy_rounds_them(n_in, n_out):
     weight = np.random.default_rng(n_in).standard_normal((n_out, n_in)).astype(np.float32)
     weight[0] = 0
     unpacked = unpack_int8(pack_int8(weight))
-    np.testing.assert_allclose(unpacked[:n_out], round_int8(weight), atol=1e-6)
+    np.testing.assert_allclose(unpacked[:n_out], round_int8(weight, int8_chunk(n_in)), atol=1e-6)
     assert not unpacked[n_out:].any()
 
 
@@ -176,12 +176,18 @@ def test_float16_weights_are_packed_as_their_float32_values(n_in, n_out):
         np.testing.assert_array_equal(pack_int8(halves), pack_int8(halves.astype(np.float32)))
 
 
-def multiply(x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, pad=0, is_fine=True):
+def pack_as(weight, dtype, taps=1):
+    return pack_int8(weight, 1, new_panels(dtype, *weight.shape, taps=taps))
+
+
+def multiply(
+    x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, pad=0, is_fine=True, dtype="int8"
+):  # fmt: skip
     """x (B, F, N), weight (D, taps * N): what the kernel makes of them, and its panels as float32."""
     n_batch, n_frames, n_in = x.shape
-    n_out, chunk = len(weight), int8_chunk(n_in)
+    n_out, chunk = len(weight), int8_chunk(n_in, dtype)
     n_rows = (n_frames - taps) // stride + 1
-    panels, frames = Guarded.of(pack_int8(weight)), rows(x, n_in + pad)
+    panels, frames = Guarded.of(pack_as(weight, dtype, taps)), rows(x, n_in + pad)
     out = Guarded((n_batch, n_rows, round_up(n_out, 32)))
     n_scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
     scratch = Guarded((n_scratch,), np.uint8)
@@ -203,13 +209,17 @@ def multiply(x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, 
 
 @pytest.mark.parametrize("is_fine", [True, False])
 @pytest.mark.parametrize("n_rows", [1, 2, 5, 7, 24, 25, 100, 301])
-@pytest.mark.parametrize("n_in, n_out", [(32, 1), (64, 33), (80, 40), (128, 96), (384, 40)])
-def test_rows_times_weights(n_rows, n_in, n_out, is_fine):
+@pytest.mark.parametrize(
+    "n_in, n_out, dtype",
+    [(32, 1, "int8"), (64, 33, "int8"), (80, 40, "int8"), (384, 40, "int8"), (384, 96, "int8_long"),
+     (1024, 33, "int8_long")],
+)  # fmt: skip
+def test_rows_times_weights(n_rows, n_in, n_out, dtype, is_fine):
     rng = np.random.default_rng(n_rows + n_in)
     x = rng.standard_normal((1, n_rows, n_in)).astype(np.float32)
     x[0, 0] = 0
     weight = rng.standard_normal((n_out, n_in)).astype(np.float32)
-    got, kept = multiply(x, weight, is_fine=is_fine)
+    got, kept = multiply(x, weight, is_fine=is_fine, dtype=dtype)
     want = x.astype(np.float64) @ kept.T
     limit = 3e-4 if is_fine else 0.018  # of two bytes only the weights' rounding is left
     assert np.abs(got - want).max() <= limit * max(np.abs(want).max(), np.sqrt(n_in))
@@ -223,6 +233,24 @@ def test_a_row_is_the_same_whatever_is_beside_it():
     together, _ = multiply(x, weight)
     for n in (1, 2, 5, 9):
         np.testing.assert_array_equal(multiply(x[:, :n], weight)[0], together[:, :n])
+
+
+def test_sums_of_the_largest_codes_fit():
+    """All products at their largest, over the longest chunk, in one byte and in two."""
+    x, weight = np.full((1, 30, 512), -1, np.float32), np.full((32, 512), 1, np.float32)
+    for sign in (1, -1):
+        for is_fine in (True, False):
+            got, _ = multiply(sign * x, weight, is_fine=is_fine, dtype="int8_long")
+            np.testing.assert_allclose(got, -512 * sign, rtol=1e-6)
+
+
+def test_a_convolution_has_whole_chunks_in_each_tap():
+    """Chunks are those of a frame, where the frames of a row together would allow longer ones."""
+    rng = np.random.default_rng(6)
+    x, weight = rng.standard_normal((1, 40, 512)).astype(np.float32), rng.standard_normal((32, 3 * 512))
+    got, kept = multiply(x, weight.astype(np.float32), taps=3, is_fine=False, dtype="int8_long")
+    want = np.stack([x[0, t : t + 3].reshape(-1) for t in range(38)]) @ kept.T
+    assert np.abs(got[0] - want).max() <= 0.018 * np.abs(want).max()
 
 
 @pytest.mark.parametrize("is_fine", [True, False])
@@ -246,17 +274,13 @@ def test_frames_with_taps_and_epilogue(n_frames, n_in, is_fine):
     assert np.abs(got - want - residual).max() < limit * np.abs(sums).max()
 
 
-@pytest.mark.parametrize("is_fine", [True, False])
-@pytest.mark.parametrize("n_rows", [1, 24, 49, 130])
-@pytest.mark.parametrize("n_state, n_hidden", [(32, 96), (64, 256), (128, 512)])
-def test_an_mlp_is_its_parts_bit_for_bit(n_state, n_hidden, n_rows, is_fine):
-    rng = np.random.default_rng(n_rows)
-    x, gamma, beta = (rng.standard_normal((n, n_state)).astype(np.float32) for n in (n_rows, 1, 1))
-    weights = [rng.standard_normal(s).astype(np.float32) for s in ((n_hidden, n_state), (n_state, n_hidden))]
-    biases = [rng.standard_normal(n).astype(np.float32) for n in (n_hidden, n_state)]
-    chunks = int8_chunk(n_state), int8_chunk(n_hidden)
+def run_mlp(x, gamma, beta, weights, biases, is_fine):
+    """What the op makes of rows x (R, D), and what its parts make: norm, then two matmuls."""
+    n_rows, n_state, n_hidden = *x.shape, len(weights[0])
+    chunks = int8_chunk(n_state, "int8_long"), int8_chunk(n_hidden, "int8_long")
     given, norm, offset = rows(x, n_state + 16), rows(gamma), rows(beta)
-    panels, offsets = [Guarded.of(pack_int8(w)) for w in weights], [rows(bias[None]) for bias in biases]
+    panels = [Guarded.of(pack_as(w, "int8_long")) for w in weights]
+    offsets = [rows(bias[None]) for bias in biases]
     out, normal = Guarded((n_rows, n_state)), Guarded((n_rows, n_state))
     n_scratch = mlp_int8.mlp_scratch_bytes(n_state, n_hidden, *chunks, is_fine)
     scratch = Guarded((n_scratch,), np.uint8)
@@ -274,9 +298,40 @@ def test_an_mlp_is_its_parts_bit_for_bit(n_state, n_hidden, n_rows, is_fine):
         x=given.address, ldx=given.array.strides[0], gamma=norm.address, beta=offset.address, n_rows=n_rows,
         n_cols=n_state, eps_bits=eps, out=normal.address, ldo=4 * n_state,
     )  # fmt: skip
-    hidden, _ = multiply(normal.array[None], weights[0], bias=biases[0], gelu=True, is_fine=is_fine)
-    want, _ = multiply(hidden, weights[1], bias=biases[1], residual=x[None], is_fine=is_fine)
-    np.testing.assert_array_equal(out.array, want[0])
+    more = {"is_fine": is_fine, "dtype": "int8_long"}
+    hidden, kept = multiply(normal.array[None], weights[0], bias=biases[0], gelu=True, **more)
+    parts, output_kept = multiply(hidden, weights[1], bias=biases[1], residual=x[None], **more)
+    sums = normal.array @ kept.T + biases[0]
+    exact = np.empty_like(sums)
+    reference.gelu(sums, out=exact)
+    return out.array, parts[0], exact @ output_kept.T + biases[1] + x
+
+
+@pytest.mark.parametrize("n_rows", [1, 24, 49, 130])
+@pytest.mark.parametrize("n_state, n_hidden", [(32, 96), (64, 256), (128, 512)])
+def test_an_mlp_is_its_parts(n_state, n_hidden, n_rows):
+    """In two bytes bit for bit; in one byte closer to the exact result, since GELU has a rounding of its own."""
+    rng = np.random.default_rng(n_rows)
+    x, gamma, beta = (rng.standard_normal((n, n_state)).astype(np.float32) for n in (n_rows, 1, 1))
+    weights = [rng.standard_normal(s).astype(np.float32) for s in ((n_hidden, n_state), (n_state, n_hidden))]
+    biases = [rng.standard_normal(n).astype(np.float32) for n in (n_hidden, n_state)]
+    got, parts, exact = run_mlp(x, gamma, beta, weights, biases, True)
+    np.testing.assert_array_equal(got, parts)
+    assert relative(got, exact) < 3e-4
+    got, parts, exact = run_mlp(x, gamma, beta, weights, biases, False)
+    assert relative(got, exact) < 0.013
+    if n_rows > 1:
+        assert relative(got, exact) < 0.95 * relative(parts, exact)
+
+
+def test_an_mlp_of_nothing_is_its_bias():
+    """Where GELU gives zeros alone, codes of a row that has no negative value still mean zero."""
+    n_state, n_hidden = 64, 256
+    x, gamma, beta = np.ones((30, n_state), np.float32), np.ones((1, n_state)), np.zeros((1, n_state))
+    weights = [np.zeros((n_hidden, n_state), np.float32), np.ones((n_state, n_hidden), np.float32)]
+    biases = [np.zeros(n_hidden, np.float32), np.full(n_state, 3, np.float32)]
+    got, _, _ = run_mlp(x, gamma.astype(np.float32), beta.astype(np.float32), weights, biases, False)
+    np.testing.assert_allclose(got, 4, atol=1e-4)
 
 
 def test_few_rows_and_small_matrices_get_two_bytes():

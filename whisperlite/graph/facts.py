@@ -15,10 +15,13 @@ from whisperlite.graph.sizes import Expr, Size, evaluate
 FLOAT32 = "float32"
 INT32 = "int32"
 INT8 = "int8"
+INT8_LONG = "int8_long"  # with a scale for more values
 QUANTISED_DTYPES = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k")
-WEIGHT_DTYPES = (FLOAT32, "float16", "bfloat16", INT8, *QUANTISED_DTYPES)
+WEIGHT_DTYPES = (FLOAT32, "float16", "bfloat16", INT8, INT8_LONG, *QUANTISED_DTYPES)
 DTYPES = (*WEIGHT_DTYPES, INT32)
-_ITEM_BYTES = {FLOAT32: 4, INT32: 4, "float16": 2, "bfloat16": 2, INT8: 1, **dict.fromkeys(QUANTISED_DTYPES)}
+_ITEM_BYTES = {
+    FLOAT32: 4, INT32: 4, "float16": 2, "bfloat16": 2, INT8: 1, INT8_LONG: 1, **dict.fromkeys(QUANTISED_DTYPES),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,11 @@ def dot_bytes(b, total, unsigned, signed):
     return total
 
 
-HEAD_BYTES = 16  # of a chunk of a row: scale, start of its sums, start of the sums of its low bytes
-FINE_UNITS = 127 * 256
+HEAD_BYTES = 16  # of a chunk of a row: scale, start of its sums
 UNROLL = 4  # quads of K in the body of the loop; every count of quads is a multiple
 
 
-def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, columns_unsigned):
+def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, columns_unsigned, head_rows=1):
     """Sums of quads of rows times TILE_COLUMNS columns of a panel that begins with a row of scales.
 
     Parameters
@@ -65,6 +64,8 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
         What the sums of each term begin with, the vectors of a row side by side.
     columns_unsigned : bool
         Whether the panel holds the unsigned operand, or the rows.
+    head_rows : int
+        Rows of the panel before its codes, the scales among them.
 
     Returns
     -------
@@ -109,7 +110,8 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
         return [*totals, simd.offset(b, place, UNROLL * PANEL_BYTES), *moved]
 
     scales = b.add(panel, b.mul(column, int64(4)))
-    carried = [start for term in starts for start in term] + [simd.offset(b, scales, PANEL_BYTES), *bases]
+    codes = simd.offset(b, scales, head_rows * PANEL_BYTES)
+    carried = [start for term in starts for start in term] + [codes, *bases]
     carried = simd.loop(b, b.sdiv(n_quads, int64(UNROLL)), carried, quads)
     kind = vector(F32, width)
     return (
@@ -118,56 +120,13 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
     )
 
 
-def _round_weights(is_half):
-    width = cpu.vector_width()
-    kind = vector(F32, width)
-
-    def emit(context, b, signature, args):
-        x, n, codes = args
-
-        def values(b, i):
-            if is_half:
-                return simd.load_f16(b, b.add(x, b.mul(i, int64(2 * width))), width)
-            return simd.load(b, b.add(x, b.mul(i, int64(4 * width))), kind)
-
-        def highest(b, i, tops):
-            return [simd.fmax(b, simd.fabs(b, values(b, i)), tops[0])]
-
-        def put(b, i, _):
-            q = b.add(simd.round_saturated(b, b.fmul(values(b, i), inverse)), simd.const_int(ZERO, width))
-            simd.store(b, b.trunc(q, vector(I8, width)), b.add(codes, b.mul(i, int64(width))), 1)
-            return []
-
-        n_vectors = b.sdiv(n, int64(width))
-        (top,) = simd.loop(b, n_vectors, [simd.const(0.0, width)], highest)
-        top = simd.reduce_lanes(b, top, simd.fmax)
-        inverse = simd.splat(b, simd.per(b, 127, top), width)
-        simd.loop(b, n_vectors, [], put)
-        return b.fdiv(top, ir.Constant(F32, 127.0))
-
-    return types.float32(*[types.int64] * 3), emit
-
-
-@intrinsic
-def round_weights_f32(typingctx, x, n, codes):
-    """``n`` float32, a multiple of 16, to unsigned bytes, zero 128; gives their scale."""
-    return _round_weights(is_half=False)
-
-
-@intrinsic
-def round_weights_f16(typingctx, x, n, codes):
-    """The same for float16."""
-    return _round_weights(is_half=True)
-
-
-def _round_chunk(is_fine=False, zero=0):
+def _round_chunk(zero=0):
     """One chunk of a row, a multiple of 16: codes, ``zero`` (0 or 128) added to them, and its head."""
     width = cpu.vector_width()
     kind, words = vector(F32, width), vector(I32, width)
-    units = FINE_UNITS if is_fine else 127
 
     def emit(context, b, signature, args):
-        x, size, codes, low, head = args
+        x, size, codes, _, head = args
 
         def values(i):
             """Four vectors from the i-th group of four on."""
@@ -188,15 +147,9 @@ def _round_chunk(is_fine=False, zero=0):
 
         def put(b, i, sums):
             q, at = rounded(value(i)), b.mul(i, int64(width))
-            if not is_fine:
-                code = b.trunc(b.add(q, simd.const_int(zero, width)), vector(I8, width))
-                simd.store(b, code, b.add(codes, at), 1)
-                return [b.add(sums[0], q)]
-            high = b.ashr(b.add(q, simd.const_int(128, width)), simd.const_int(8, width))
-            rest = b.sub(q, b.shl(high, simd.const_int(8, width)))
-            simd.store(b, b.trunc(high, vector(I8, width)), b.add(codes, at), 1)
-            simd.store(b, b.trunc(rest, vector(I8, width)), b.add(low, at), 1)
-            return [b.add(sums[0], high), b.add(sums[1], rest)]
+            code = b.trunc(b.add(q, simd.const_int(zero, width)), vector(I8, width))
+            simd.store(b, code, b.add(codes, at), 1)
+            return [b.add(sums[0], q)]
 
         def put_four(b, i, sums):
             q = [rounded(x) for x in values(i)]
@@ -212,19 +165,13 @@ def _round_chunk(is_fine=False, zero=0):
         tops = [simd.fmax(b, simd.fmax(b, tops[0], tops[1]), simd.fmax(b, tops[2], tops[3]))]
         (top,) = simd.loop(b, n_vectors, tops, highest, begun)
         top = simd.reduce_lanes(b, top, simd.fmax)
-        inverse = simd.splat(b, simd.per(b, units, top), width)
-        sums = [ir.Constant(words, None)] * (2 if is_fine else 1)
-        if is_fine:
-            begun = int64(0)
-        else:
-            sums = simd.loop(b, n_fours, sums, put_four)
-        sums = simd.loop(b, n_vectors, sums, put, begun)
-        simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / units)), head)
-        first = 0 if is_fine else FLOAT_ZERO_BITS
-        for i, total in enumerate(sums):
-            total = simd.reduce_lanes(b, total, lambda b, x, y: b.add(x, y))
-            start = b.sub(ir.Constant(I32, first), b.mul(total, ir.Constant(I32, ZERO)))
-            simd.store(b, start, simd.offset(b, head, 4 + 4 * i))
+        inverse = simd.splat(b, simd.per(b, 127, top), width)
+        sums = simd.loop(b, n_fours, [ir.Constant(words, None)], put_four)
+        (total,) = simd.loop(b, n_vectors, sums, put, begun)
+        simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / 127)), head)
+        total = simd.reduce_lanes(b, total, lambda b, x, y: b.add(x, y))
+        start = b.sub(ir.Constant(I32, FLOAT_ZERO_BITS), b.mul(total, ir.Constant(I32, ZERO)))
+        simd.store(b, start, simd.offset(b, head, 4))
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), emit
@@ -234,12 +181,6 @@ def _round_chunk(is_fine=False, zero=0):
 def round_chunk(typingctx, x, size, codes, low, head):
     """``size`` float32 to signed bytes; ``head`` gets their scale and what sums of their products begin with."""
     return _round_chunk()
-
-
-@intrinsic
-def round_chunk_fine(typingctx, x, size, codes, low, head):
-    """The same to two bytes: high ones at ``codes``, low ones at ``low``."""
-    return _round_chunk(is_fine=True)
 
 
 @intrinsic

@@ -2,33 +2,27 @@
 
 In: float32 rows or frames A, int8 panels. Out: float32 rows C. Knows nothing of: file formats.
 
-A panel has 32 columns; for each chunk of K (128 steps, or 64, 32 or 80 where K asks for it):
+A panel has 32 columns; for each chunk of K (up to 512 steps):
 
     scales  float32 [32]
-    codes   [chunk/4][32][4] unsigned bytes, zero 128
+    starts  int32 [32], minus 128 times the sum of a column's codes
+    codes   [chunk/4][32][4] signed bytes
 
-Rows of A are rounded chunk by chunk as well. Many rows get signed bytes; few rows, whose cost is the weights' bytes
-alone, get two bytes each, so that a decode step rounds nothing but weights; and so do the rows of a small matrix.
+Rows of A are rounded chunk by chunk as well, to unsigned bytes, zero 128: sums of products begin with ``starts``.
+Few rows, whose cost is the weights' bytes alone, get two bytes each, so that a decode step rounds nothing but
+weights; and so do the rows of a small matrix.
 """
 
 from __future__ import annotations
 
 from whisperlite.kernels import cpu, scalars, simd
 from whisperlite.kernels.compiler import intrinsic, njit, types
-from whisperlite.kernels.int8 import (
-    FLOAT_ZERO,
-    HEAD_BYTES,
-    ZERO,
-    byte_products,
-    round_chunk,
-    round_chunk_fine,
-    round_weights_f16,
-    round_weights_f32,
-)
+from whisperlite.kernels.int8 import byte_products
 from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.scalars import fill_zero, load_i32
+from whisperlite.kernels.rounding import round_row, round_row_fine, round_weights_f16, round_weights_f32
+from whisperlite.kernels.scalars import NOTHING, fill_zero, load_i32
 from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 from whisperlite.kernels.tiles import (
     MAX_ROWS,
@@ -36,88 +30,99 @@ from whisperlite.kernels.tiles import (
     PANEL_BYTES,
     SUBPANELS,
     TILE_COLUMNS,
-    TILE_ROWS,
     TILE_VECTORS,
-    largest_tile,
     tile_switch,
 )
 
+# Rows of one byte are many: their last tiles need not be of every height.
+BYTE_ROWS = (MAX_ROWS, 4, 1)
 FINE_ROWS = {16: (5, 4, 3, 2, 1), 8: (2, 1), 4: (2, 1)}[cpu.vector_width()]
+HEAD_ROWS = 2  # of 128 bytes before the codes of a chunk
+CHUNK_HEAD = HEAD_ROWS * PANEL_BYTES
 ITEM_ROWS = 48  # of one work item: with a panel's chunk their codes stay in L1, where a model is small
 # Matrices up to this size cost little beside the rest, and have few sums to average over.
 FINE_WEIGHTS = 1 << 16
 
 
-def _add_to_c(b, n_rows, factors, c, ldc, accumulate):
-    """C (+)= x * y, where ``factors(r)`` emits x and y for each vector of row r.
+def _splat_at(b, address, lanes):
+    return simd.splat(b, simd.load(b, address, F32), lanes)
 
-    They are emitted beside their stores: 24 stores that wait at once keep the next tile waiting.
+
+def _finish(b, n_rows, sums, scales, row_scales, ld_scales, c, ldc, added, ld_added, residual, ldr):
+    """C = sums * scales of rows and columns + added [+ residual], where ``sums(r)`` gives the vectors of a row.
+
+    Each row is emitted beside its stores: 24 stores that wait at once keep the next tile waiting.
     """
-
-    def emit_rows(finish):
-        for r in range(n_rows):
-            row = b.add(c, b.mul(ldc, int64(r)))
-            for v, (x, y) in enumerate(factors(r)):
-                place = simd.offset(b, row, 4 * cpu.vector_width() * v)
-                simd.store(b, finish(x, y, place), place)
-
-    with b.if_else(b.icmp_signed("!=", accumulate, int64(0))) as (then, otherwise):
-        with then:
-            emit_rows(lambda x, y, place: simd.fma(b, x, y, simd.load(b, place, x.type)))
-        with otherwise:
-            emit_rows(lambda x, y, _: b.fmul(x, y))
-
-
-def _head(b, heads, ldh, row, place, lanes, of_type):
-    return simd.splat(b, simd.load(b, simd.offset(b, b.add(heads, b.mul(ldh, int64(row))), place), of_type), lanes)
-
-
-def _tile(b, _, n_rows, a, lda, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
-    """C[n_rows, TILE_COLUMNS] (+)= one chunk of rows x panel."""
     width = cpu.vector_width()
     kind = vector(F32, width)
-    starts = [_head(b, heads, ldh, r, 4, width, I32) for r in range(n_rows) for _ in range(TILE_VECTORS)]
-    (totals,), scales = byte_products(b, [a], n_rows, lda, panel, column, n_quads, [starts], True)
-    zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, width)) for scale in scales]
 
-    def factors(r):
-        row_scale = _head(b, heads, ldh, r, 0, width, F32)
-        for v in range(TILE_VECTORS):
-            total = b.bitcast(totals[r * TILE_VECTORS + v], kind)
-            yield simd.fma(b, total, scales[v], zeros[v]), row_scale
+    def emit_rows(with_residual):
+        for r in range(n_rows):
+            row_scale = _splat_at(b, b.add(row_scales, b.mul(ld_scales, int64(r))), width)
+            places = (c, ldc), (added, ld_added), (residual, ldr)
+            target, other, more = (b.add(first, b.mul(pitch, int64(r))) for first, pitch in places)
+            for v, total in enumerate(sums(r)):
+                at = 4 * width * v
+                x = simd.fma(b, b.fmul(total, row_scale), scales[v], simd.load(b, simd.offset(b, other, at), kind))
+                if with_residual:
+                    x = b.fadd(x, simd.load(b, simd.offset(b, more, at), kind))
+                simd.store(b, x, simd.offset(b, target, at))
 
-    _add_to_c(b, n_rows, factors, c, ldc, accumulate)
+    with b.if_else(b.icmp_signed("!=", residual, int64(0))) as (then, otherwise):
+        with then:
+            emit_rows(True)
+        with otherwise:
+            emit_rows(False)
 
 
-def _fine_tile(b, _, n_rows, a, lda, low, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
+def _starts(b, place, column, n_rows):
+    """What the sums of each row begin with."""
+    width = cpu.vector_width()
+    first = b.add(place, b.mul(column, int64(4)))
+    starts = [simd.load(b, simd.offset(b, first, 4 * width * v), vector(I32, width)) for v in range(TILE_VECTORS)]
+    return starts * n_rows
+
+
+def _tile(b, _, n_rows, a, lda, starts, panel, column, n_quads, *rest):
+    """C[n_rows, TILE_COLUMNS] from one chunk of rows x panel."""
+    kind = vector(F32, cpu.vector_width())
+    begun = [_starts(b, starts, column, n_rows)]
+    (totals,), scales = byte_products(b, [a], n_rows, lda, panel, column, n_quads, begun, False, HEAD_ROWS)
+
+    def sums(r):
+        return [b.sitofp(total, kind) for total in totals[r * TILE_VECTORS : (r + 1) * TILE_VECTORS]]
+
+    _finish(b, n_rows, sums, scales, *rest)
+
+
+def _fine_tile(b, _, n_rows, a, lda, low, starts, panel, column, n_quads, *rest):
     """The same for rows of two bytes: high ones at ``a``, low ones ``low`` bytes further."""
     width = cpu.vector_width()
     kind = vector(F32, width)
-    starts = [
-        [_head(b, heads, ldh, r, place, width, I32) for r in range(n_rows) for _ in range(TILE_VECTORS)]
-        for place in (4, 8)
-    ]
-    terms = [a, b.add(a, low)]
-    (high, low), scales = byte_products(b, terms, n_rows, lda, panel, column, n_quads, starts, True)
+    terms, begun = [a, b.add(a, low)], [_starts(b, starts, column, n_rows)] * 2
+    (high, low), scales = byte_products(b, terms, n_rows, lda, panel, column, n_quads, begun, False, HEAD_ROWS)
 
-    def factors(r):
-        row_scale = _head(b, heads, ldh, r, 0, width, F32)
-        for v in range(TILE_VECTORS):
-            j = r * TILE_VECTORS + v
-            total = b.add(b.shl(high[j], simd.const_int(8, width)), low[j])
-            yield b.sitofp(total, kind), b.fmul(scales[v], row_scale)
+    def sums(r):
+        pairs = [(high[j], low[j]) for j in range(r * TILE_VECTORS, (r + 1) * TILE_VECTORS)]
+        return [simd.fma(b, b.sitofp(x, kind), simd.const(256, width), b.sitofp(y, kind)) for x, y in pairs]
 
-    _add_to_c(b, n_rows, factors, c, ldc, accumulate)
+    _finish(b, n_rows, sums, scales, *rest)
 
 
 @intrinsic
-def int8_tile(typingctx, n_rows, a, lda, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
-    return tile_switch(_tile, None, TILE_ROWS, 11)
+def int8_tile(
+    typingctx, n_rows, a, lda, starts, panel, column, n_quads, row_scales, ld_scales, c, ldc, added, ld_added,
+    residual, ldr,
+):  # fmt: skip
+    return tile_switch(_tile, None, BYTE_ROWS, 15)
 
 
 @intrinsic
-def fine_tile(typingctx, n_rows, a, lda, low, heads, ldh, panel, column, n_quads, c, ldc, accumulate):
-    return tile_switch(_fine_tile, None, FINE_ROWS, 12)
+def fine_tile(
+    typingctx, n_rows, a, lda, low, starts, panel, column, n_quads, row_scales, ld_scales, c, ldc, added, ld_added,
+    residual, ldr,
+):  # fmt: skip
+    return tile_switch(_fine_tile, None, FINE_ROWS, 16)
 
 
 @njit
@@ -127,51 +132,71 @@ def code_pitch(n_in):
 
 
 @njit
-def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, heads, ldh):
-    """Rows of float32 to codes, ``ldq`` apart, and their heads, ``ldh`` apart."""
-    for row in range(n_rows):
-        source, target = a + row * lda, codes + row * ldq
-        for i in range(n_in // chunk):
-            at, head = i * chunk, heads + row * ldh + i * HEAD_BYTES
-            if is_fine:
-                round_chunk_fine(source + 4 * at, chunk, target + at, target + ldq // 2 + at, head)
-            else:
-                round_chunk(source + 4 * at, chunk, target + at, 0, head)
+def chunk_bytes_of(chunk):
+    """Bytes of a chunk of a panel."""
+    return CHUNK_HEAD + chunk * PANEL
 
 
 @njit
-def largest_fine_tile(n_rows):
-    """The most rows of two bytes that one tile can take of ``n_rows``."""
-    for count in FINE_ROWS:
-        if count <= n_rows:
-            return count
+def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, scales):
+    """Rows of float32 to codes, ``ldq`` apart, and a float32 for each chunk, those of a row side by side."""
+    for row in range(n_rows):
+        source, target = a + row * lda, codes + row * ldq
+        for i in range(n_in // chunk):
+            at, scale = i * chunk, scales + 4 * (row * (n_in // chunk) + i)
+            if is_fine:
+                round_row_fine(source + 4 * at, chunk, target + at, target + ldq // 2 + at, scale)
+            else:
+                round_row(source + 4 * at, chunk, target + at, NOTHING, scale)
+
+
+@njit
+def largest_of(n_rows, is_fine):
+    """The most rows that one tile can take of ``n_rows``."""
+    if is_fine:
+        for count in FINE_ROWS:
+            if count <= n_rows:
+                return count
+    else:
+        for count in BYTE_ROWS:
+            if count <= n_rows:
+                return count
     return 1
 
 
 @njit
 def multiply_panel(
-    codes, ldq, heads, ldh, n_rows, stride, taps, n_chunks, n_quads, is_fine, panel, chunk_bytes, c, ldc
+    codes, ldq, scales, ld_scales, n_rows, stride, taps, n_chunks, n_quads, is_fine, panel, starts, c, ldc, bias,
+    residual, ldr,
 ):  # fmt: skip
-    """All of K for rounded rows and one panel."""
-    step_a, step_head = stride * ldq, stride * ldh
-    for step in range(taps * n_chunks):
+    """All of K for rounded rows and one panel, plus bias and, unless its address is 0, the residual.
+
+    ``starts``: 32 int32 with which the sums of each chunk begin; 0 for those of the panel.
+    """
+    step_a, step_scales, chunk_bytes = stride * ldq, stride * ld_scales, chunk_bytes_of(4 * n_quads)
+    n_steps = taps * n_chunks
+    for step in range(n_steps):
         tap, i = step // n_chunks, step % n_chunks
-        a, head = codes + tap * ldq + i * 4 * n_quads, heads + tap * ldh + i * HEAD_BYTES
+        a, row_scales = codes + tap * ldq + i * 4 * n_quads, scales + tap * ld_scales + i * 4
         place = panel + step * chunk_bytes
+        begun = starts if starts else place + PANEL_BYTES
+        last = residual if step == n_steps - 1 else NOTHING
+        added, ld_added = (c, ldc) if step else (bias, NOTHING)
         for s in range(SUBPANELS):
             column, row = s * TILE_COLUMNS, 0
             while row < n_rows:
-                rows, row_heads, target = a + row * step_a, head + row * step_head, c + row * ldc + 4 * column
+                rows, target = a + row * step_a, c + row * ldc + 4 * column
+                other, more = added + row * ld_added + 4 * column, last + row * ldr + 4 * column if last else NOTHING
+                taken = largest_of(n_rows - row, is_fine)
                 if is_fine:
-                    taken = largest_fine_tile(n_rows - row)
                     fine_tile(
-                        taken, rows, step_a, ldq // 2, row_heads, step_head, place, column, n_quads, target, ldc,
-                        step,
+                        taken, rows, step_a, ldq // 2, begun, place, column, n_quads,
+                        row_scales + row * step_scales, step_scales, target, ldc, other, ld_added, more, ldr,
                     )  # fmt: skip
                 else:
-                    taken = largest_tile(n_rows - row)
                     int8_tile(
-                        taken, rows, step_a, row_heads, step_head, place, column, n_quads, target, ldc, step
+                        taken, rows, step_a, begun, place, column, n_quads, row_scales + row * step_scales,
+                        step_scales, target, ldc, other, ld_added, more, ldr,
                     )  # fmt: skip
                 row += taken
 
@@ -182,9 +207,9 @@ def rounds_to_two_bytes(n_rows: int, n_weights: int) -> bool:
 
 
 def int8_scratch_bytes(n_rows: int, n_in: int, taps: int, stride: int, chunk: int, is_fine: bool) -> int:
-    """Scratch of one thread: codes of the frames of a work item, and their heads."""
+    """Scratch of one thread: a bias of zeros, codes of the frames of a work item, and their scales."""
     frames = ((n_rows if n_rows <= SKINNY_ROWS else ITEM_ROWS) - 1) * stride + taps
-    return frames * ((n_in + 64) * (2 if is_fine else 1) + n_in // chunk * HEAD_BYTES)
+    return PANEL_BYTES + frames * ((n_in + 64) * (2 if is_fine else 1) + n_in // chunk * 4)
 
 
 INT8_MATMUL_PARAMS = (
@@ -205,18 +230,18 @@ def matmul_int8(args, sync, thread, n_threads):
     taps, stride, n_in, chunk, panels = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
     n_panels, c, c_batch, ldc, bias = arg(args, 10), arg(args, 11), arg(args, 12), arg(args, 13), arg(args, 14)
     residual, residual_batch, ldr, activation = arg(args, 15), arg(args, 16), arg(args, 17), arg(args, 18)
-    codes, is_fine = arg(args, 19) + thread * arg(args, 20), arg(args, 21)
+    zeros, is_fine = arg(args, 19) + thread * arg(args, 20), arg(args, 21)
     if n_rows <= SKINNY_ROWS:
         rows_per_item, panels_per_item = n_rows, max(1, n_panels // (8 * n_threads))
     else:
         share = n_batch * n_rows // (4 * n_threads) // MAX_ROWS * MAX_ROWS
         rows_per_item, panels_per_item = max(SKINNY_ROWS, min(ITEM_ROWS, share)), n_panels
-    ldq = code_pitch(n_in) * (2 if is_fine else 1)
-    n_chunks, chunk_bytes = n_in // chunk, PANEL_BYTES + chunk * PANEL
-    ldh = n_chunks * HEAD_BYTES
-    heads = codes + ((rows_per_item - 1) * stride + taps) * ldq
+    codes, ldq = zeros + PANEL_BYTES, code_pitch(n_in) * (2 if is_fine else 1)
+    n_chunks, ld_scales = n_in // chunk, n_in // chunk * 4
+    scales = codes + ((rows_per_item - 1) * stride + taps) * ldq
     row_items = (n_rows + rows_per_item - 1) // rows_per_item
     panel_items = (n_panels + panels_per_item - 1) // panels_per_item
+    fill_zero(zeros, PANEL_BYTES)
     ready = -1
     while True:
         item = claim(sync)
@@ -229,21 +254,20 @@ def matmul_int8(args, sync, thread, n_threads):
         count = min(rows_per_item, n_rows - row0)
         if ready != block:
             source = a + batch * a_batch + row0 * stride * ldf
-            round_rows(source, ldf, (count - 1) * stride + taps, n_in, chunk, is_fine, codes, ldq, heads, ldh)
+            round_rows(source, ldf, (count - 1) * stride + taps, n_in, chunk, is_fine, codes, ldq, scales)
             ready = block
         target = c + batch * c_batch + row0 * ldc
+        added = residual + batch * residual_batch + row0 * ldr if residual else NOTHING
         for p in range(panel0, panel1):
             at = p * PANEL_BYTES
+            more = added + at if added else NOTHING
             multiply_panel(
-                codes, ldq, heads, ldh, count, stride, taps, n_chunks, chunk // 4, is_fine,
-                panels + p * taps * n_chunks * chunk_bytes, chunk_bytes, target + at, ldc,
+                codes, ldq, scales, ld_scales, count, stride, taps, n_chunks, chunk // 4, is_fine,
+                panels + p * taps * n_chunks * chunk_bytes_of(chunk), NOTHING, target + at, ldc,
+                bias + at if bias else zeros, NOTHING if activation else more, ldr,
             )  # fmt: skip
-            if bias or residual or activation:
-                finish_rows_fast(
-                    target + at, ldc, count, bias + at if bias else 0,
-                    residual + batch * residual_batch + row0 * ldr + at if residual else 0, ldr, activation,
-                    target + at, ldc,
-                )  # fmt: skip
+            if activation:
+                finish_rows_fast(target + at, ldc, count, NOTHING, more, ldr, activation, target + at, ldc)
 
 
 @kernel("source", "lds", "is_half", "n_rows", "n_in", "chunk", "panels", "scratch", "scratch_bytes")
@@ -251,7 +275,7 @@ def pack_weight_int8(args, sync, thread, n_threads):
     """Weight (n_rows, n_in) of float32, or float16, to panels. ``scratch``: the codes of 32 chunks a thread."""
     source, lds, is_half, n_rows, n_in = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     chunk, panels, codes = arg(args, 5), arg(args, 6), arg(args, 7) + thread * arg(args, 8)
-    n_chunks, chunk_bytes, item_bytes = n_in // chunk, PANEL_BYTES + chunk * PANEL, 2 if is_half else 4
+    n_chunks, chunk_bytes, item_bytes = n_in // chunk, chunk_bytes_of(chunk), 2 if is_half else 4
     while True:
         p = claim(sync)
         if p * PANEL >= n_rows:
@@ -263,12 +287,12 @@ def pack_weight_int8(args, sync, thread, n_threads):
             panel = panels + (p * n_chunks + i) * chunk_bytes
             for column in range(count):
                 x, target = rows + column * lds + i * chunk * item_bytes, codes + column * chunk
+                scale, start = panel + 4 * column, panel + PANEL_BYTES + 4 * column
                 if is_half:
-                    scale = round_weights_f16(x, chunk, target)
+                    round_weights_f16(x, chunk, target, scale, start)
                 else:
-                    scale = round_weights_f32(x, chunk, target)
-                scalars.store_f32(panel + 4 * column, scale)
-            pack_panel(codes, chunk, count, chunk // 4, panel + PANEL_BYTES)
+                    round_weights_f32(x, chunk, target, scale, start)
+            pack_panel(codes, chunk, count, chunk // 4, panel + CHUNK_HEAD)
 
 
 @kernel(
@@ -279,7 +303,7 @@ def embed_int8(args, sync, thread, n_threads):
     tokens, past, panels, positions, ldp = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     n_batch, n_new, n_state, out, ldo = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
     chunk = arg(args, 10)
-    n_chunks, chunk_bytes = n_state // chunk, PANEL_BYTES + chunk * PANEL
+    n_chunks, chunk_bytes = n_state // chunk, chunk_bytes_of(chunk)
     while True:
         row = claim(sync)
         if row >= n_batch * n_new:
@@ -290,15 +314,15 @@ def embed_int8(args, sync, thread, n_threads):
             panel = panels + (token // PANEL * n_chunks + i) * chunk_bytes + token % PANEL * 4
             scale = scalars.load_f32(panel)
             for k in range(chunk):
-                code = load_u8(panel + (k // 4 + 1) * PANEL_BYTES + k % 4) - ZERO
+                code = load_i8(panel + (k // 4 + HEAD_ROWS) * PANEL_BYTES + k % 4)
                 at = 4 * (i * chunk + k)
                 value = scale * scalars.to_f32(code) + scalars.load_f32(positions + position * ldp + at)
                 scalars.store_f32(out + row * ldo + at, value)
 
 
 @intrinsic
-def load_u8(typingctx, address):
+def load_i8(typingctx, address):
     def emit(context, b, signature, args):
-        return b.zext(simd.load(b, args[0], I8, 1), simd.I64)
+        return b.sext(simd.load(b, args[0], I8, 1), simd.I64)
 
     return types.int64(types.int64), emit

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from whisperlite.kernels.registry import Kernel
 
 PANEL = 32
+INT8_HEAD = 8  # scales and starts, in rows of 32 bytes
+# Steps of K that share a scale, the first that divides K. A sum of byte products ends with instructions of its own:
+# long chunks have fewer ends, short ones smaller steps of rounding.
+BYTE_CHUNKS = {"int8": (128, 80, 64, 32), "int8_long": (384, 512, 320, 256, 128, 80, 64, 32)}
 ALIGNMENT = 64
 PIECE_BYTES = 16 << 20
 CHUNK_ROWS = 512  # of k-quants unpacked at a time: the whole of a token embedding would take ten times its file
@@ -66,14 +70,14 @@ def _huge_pages(n_bytes: int) -> NDArray[Any]:
     return np.frombuffer(mapping, np.uint8)
 
 
-def new_panels(dtype: str, n_out: int, n_in: int, pool: Pool | None = None) -> NDArray[Any]:
-    """Uninitialised panels for a weight (D, K) kept in a floating dtype or int8."""
-    chunk = int8_chunk(n_in)
+def new_panels(dtype: str, n_out: int, n_in: int, pool: Pool | None = None, taps: int = 1) -> NDArray[Any]:
+    """Uninitialised panels for a weight (D, K), K of ``taps`` frames, kept in a floating dtype or in bytes."""
+    chunk = int8_chunk(n_in // taps, dtype) if dtype in BYTE_CHUNKS else 1
     inner, stored = {
         "float32": ((n_in, PANEL), np.float32),
         "float16": ((n_in, PANEL), np.float16),
         "bfloat16": ((n_in // 2, PANEL), np.uint32),
-        "int8": ((n_in // max(chunk, 1), chunk + 4, PANEL), np.int8),
+        **dict.fromkeys(BYTE_CHUNKS, ((n_in // chunk, chunk + INT8_HEAD, PANEL), np.int8)),
     }[dtype]
     return (aligned if pool is None else pool.array)((-(-n_out // PANEL), *inner), stored)
 
@@ -256,50 +260,51 @@ def unpack_codes(panels: NDArray[Any], bits: int, size: int, zero: int | None) -
     return (codes * scales + minima).reshape(n_panels * PANEL, -1)
 
 
-def int8_chunk(n_in: int) -> int:
-    """Steps of K that share a scale in int8 panels; 0 where K does not allow any."""
-    return next((chunk for chunk in (128, 64, 32, 80) if n_in % chunk == 0), 0)
+def int8_chunk(n_in: int, dtype: str = "int8") -> int:
+    """Steps of K that share a scale in panels of bytes; 0 where K does not allow any."""
+    return next((chunk for chunk in BYTE_CHUNKS[dtype] if n_in % chunk == 0), 0)
 
 
 def pack_int8(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """(D, K) to int8 panels (ceil(D/32), K/chunk, 4 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
+    """(D, K) to int8 panels (ceil(D/32), K/chunk, 8 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
     from whisperlite.kernels.matmul_int8 import pack_weight_int8
 
     source = float_rows(rows)
-    chunk = int8_chunk(source.shape[1])
     packed = new_panels("int8", *source.shape) if out is None else out
+    chunk = packed.shape[2] - INT8_HEAD
     is_half = source.dtype == np.float16
     return _by_team(pack_weight_int8, source, threads, packed, PANEL * chunk, is_half=is_half, chunk=chunk)
 
 
-def pack_row_codes(codes: NDArray[Any], scales: NDArray[Any]) -> NDArray[Any]:
+def pack_row_codes(codes: NDArray[Any], scales: NDArray[Any], chunk: int) -> NDArray[Any]:
     """Bytes (D, K) with a number (D) to divide each row by, to the panels of ``pack_int8``; no code is changed."""
     n_out, n_in = codes.shape
-    chunk, n_panels = int8_chunk(n_in), -(-n_out // PANEL)
-    packed = aligned((n_panels, n_in // chunk, chunk + 4, PANEL), np.int8)
-    unsigned = np.zeros((n_panels * PANEL, n_in), np.uint8)
-    np.add(codes.view(np.uint8), np.uint8(128), out=unsigned[:n_out])
-    quads = unsigned.reshape(n_panels, PANEL, n_in // chunk, chunk // 4, 4).transpose(0, 2, 3, 1, 4)
-    packed[:, :, 4:] = quads.reshape(n_panels, n_in // chunk, chunk, PANEL).view(np.int8)
+    n_panels = -(-n_out // PANEL)
+    packed = aligned((n_panels, n_in // chunk, chunk + INT8_HEAD, PANEL), np.int8)
+    whole = np.zeros((n_panels * PANEL, n_in), np.int8)
+    whole[:n_out] = codes
+    quads = whole.reshape(n_panels, PANEL, n_in // chunk, chunk // 4, 4).transpose(0, 2, 3, 1, 4)
+    packed[:, :, INT8_HEAD:] = quads.reshape(n_panels, n_in // chunk, chunk, PANEL)
     units = np.zeros((n_panels, 1, PANEL), np.float32)
     with np.errstate(divide="ignore"):
         units.reshape(-1)[:n_out] = np.where(scales == 0, 0, np.float32(1) / scales)
-    heads = packed.reshape(n_panels, n_in // chunk, -1)[:, :, : 4 * PANEL].view(np.float32)
-    heads[...] = units
+    heads = packed.reshape(n_panels, n_in // chunk, -1)[:, :, : INT8_HEAD * PANEL]
+    heads[:, :, : 4 * PANEL].view(np.float32)[...] = units
+    heads[:, :, 4 * PANEL :].view(np.int32)[...] = -128 * quads.sum(axis=(2, 4), dtype=np.int32)
     return packed
 
 
 def unpack_int8(panels: NDArray[Any]) -> NDArray[Any]:
-    """(P, K/chunk, 4 + chunk, 32) to (32 P, K) float32."""
+    """(P, K/chunk, 8 + chunk, 32) to (32 P, K) float32."""
     scales = np.ascontiguousarray(panels[:, :, :4]).view(np.float32).reshape(*panels.shape[:2], PANEL)
-    codes = np.ascontiguousarray(panels[:, :, 4:]).view(np.uint8).reshape(*panels.shape[:2], -1, PANEL, 4)
-    values = (codes.astype(np.float32) - 128) * scales[:, :, None, :, None]  # (P, chunks, quads, 32, 4)
+    codes = np.ascontiguousarray(panels[:, :, INT8_HEAD:]).reshape(*panels.shape[:2], -1, PANEL, 4)
+    values = codes.astype(np.float32) * scales[:, :, None, :, None]  # (P, chunks, quads, 32, 4)
     return values.transpose(0, 3, 1, 2, 4).reshape(panels.shape[0] * PANEL, -1)
 
 
-def round_int8(values: NDArray[Any]) -> NDArray[Any]:
-    """Float32 rows as int8 panels keep them."""
-    chunks = values.reshape(len(values), -1, int8_chunk(values.shape[1]))
+def round_int8(values: NDArray[Any], chunk: int) -> NDArray[Any]:
+    """Float32 rows as panels of bytes keep them."""
+    chunks = values.reshape(len(values), -1, chunk)
     codes, scales = round_to_bytes(chunks, axis=2)
     return (codes * scales).reshape(values.shape)
 
@@ -313,16 +318,15 @@ def pack_kernels(dtype: str) -> tuple[Kernel, ...]:
             "float32": (packing.pack_weight_f32,),
             "float16": (packing.pack_weight_f16,),
             "bfloat16": (halves.rows_to_bf16, packing.pack_weight_f32),
-            "int8": (matmul_int8.pack_weight_int8,),
+            **dict.fromkeys(BYTE_CHUNKS, (matmul_int8.pack_weight_int8,)),
         }[dtype]
     return () if dtype.endswith("_k") else (packing_blocks.pack_blocks32,)
 
 
-PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16, "int8": pack_int8}
-UNPACK = {"float32": unpack, "float16": unpack, "bfloat16": unpack_bf16, "int8": unpack_int8}
+PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16, **dict.fromkeys(BYTE_CHUNKS, pack_int8)}
+UNPACK = {"float32": unpack, "float16": unpack, "bfloat16": unpack_bf16, **dict.fromkeys(BYTE_CHUNKS, unpack_int8)}
 ROUND = {
     "float32": lambda values: values,
     "float16": round_f16,
     "bfloat16": round_bf16,
-    "int8": round_int8,
 }

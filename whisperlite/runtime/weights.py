@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from whisperlite.quant import CODE_SHAPES, codes_of
 from whisperlite.runtime.panels import (
+    BYTE_CHUNKS,
     PACK,
     PANEL,
     ROUND,
     UNPACK,
     Pool,
+    int8_chunk,
     new_panels,
     pack_blocks,
     pack_row_codes,
+    round_int8,
     unpack_codes,
 )
 
@@ -71,9 +74,9 @@ class Weights:
         """Matmul weight (D, N) or (D, N, taps) as zero padded panels, in the order kernels of ``dtype`` read."""
         key = (parts, dtype)
         if key not in self._panels:
-            codes = self._row_codes(parts) if dtype == "int8" else None
+            codes = self._row_codes(parts) if dtype in BYTE_CHUNKS else None
             if codes is not None:
-                self._panels[key] = pack_row_codes(*codes)
+                self._panels[key] = pack_row_codes(*codes, int8_chunk(shape[1], dtype))
             elif dtype in PACK:
                 self._panels[key] = self._packed(parts, shape, dtype)
             else:
@@ -102,8 +105,10 @@ class Weights:
             rows = rows[: shape[0]]
         else:
             if key not in self._arrays:
-                if dtype == "int8" and self._row_codes(parts) is not None:
+                if dtype in BYTE_CHUNKS:
                     made = np.array(self._stacked(parts, shape), np.float32)
+                    if self._row_codes(parts) is None:
+                        made = round_int8(made, int8_chunk(shape[1], dtype))
                 elif dtype in ROUND:
                     made = ROUND[dtype](np.array(self._stacked(parts, shape), np.float32))
                 else:
@@ -126,7 +131,7 @@ class Weights:
         if len(pieces) < len(parts) or any(len(piece) % PANEL for piece in pieces[:-1]):
             pieces = [self._stacked(parts, shape)]
         n_out, n_in = sum(map(len, pieces)), pieces[0].shape[1]
-        packed, at = new_panels(dtype, n_out, n_in, self._pool), 0
+        packed, at = new_panels(dtype, n_out, n_in, self._pool, shape[2] if len(shape) == 3 else 1), 0
         for piece in pieces:
             end = at - (-len(piece) // PANEL)
             PACK[dtype](piece, self._threads, packed[at:end])

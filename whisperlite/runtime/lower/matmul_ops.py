@@ -26,7 +26,7 @@ from whisperlite.runtime.lower.call import (
     kernel_for,
     n_rows_of,
 )  # fmt: skip
-from whisperlite.runtime.panels import int8_chunk
+from whisperlite.runtime.panels import BYTE_CHUNKS, int8_chunk
 from whisperlite.runtime.weights import panel_shape
 
 MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16": matmul.matmul_bf16}
@@ -61,7 +61,7 @@ class BlockWeight:
 
 def block_weight(dtype: str) -> BlockWeight | None:
     """Kernels for a quantised dtype; None for a float one."""
-    if dtype in WEIGHT_BYTES or dtype == "int8":
+    if dtype in WEIGHT_BYTES or dtype in BYTE_CHUNKS:
         return None
     bits, size, zero = panel_shape(dtype)
     kernels = BLOCKS.get((bits, size, zero is None))
@@ -121,8 +121,8 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
         with_dot = takes_dot_products(low.measure)
     rivals = (matmul_bf16.matmul_bf16_dot,) if with_dot is None else ()
     scratch = 0
-    if dtype == "int8":
-        kernel, chunk, item_bytes = matmul_int8.matmul_int8, int8_chunk(n_in), 1.0
+    if dtype in BYTE_CHUNKS:
+        kernel, chunk, item_bytes = matmul_int8.matmul_int8, int8_chunk(n_in, dtype), 1.0
         is_fine = matmul_int8.rounds_to_two_bytes(n_rows, taps * n_in * n_out)
         scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
         arguments |= {"ldf": lda, "stride": stride, "chunk": chunk, "is_fine": int(is_fine)}
@@ -146,10 +146,11 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
 def lower_mlp(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
     x, gamma, beta, weight, bias, output_weight, output_bias = low.plan.graph[node].inputs
     shape = low.buffer(node).shape
-    if {low.buffer(weight).dtype, low.buffer(output_weight).dtype} != {"int8"} or shape[-1] % PANEL:
+    dtype = low.buffer(weight).dtype
+    if dtype not in BYTE_CHUNKS or low.buffer(output_weight).dtype != dtype or shape[-1] % PANEL:
         raise BackendError(f"op 'mlp' has a kernel for int8 weights and multiples of {PANEL} columns only")
     n_rows, n_state, n_hidden = n_rows_of(shape), shape[-1], low.buffer(weight).shape[0]
-    chunks = int8_chunk(n_state), int8_chunk(n_hidden)
+    chunks = int8_chunk(n_state, dtype), int8_chunk(n_hidden, dtype)
     is_fine = matmul_int8.rounds_to_two_bytes(n_rows, n_state * n_hidden)
     scratch = mlp_int8.mlp_scratch_bytes(n_state, n_hidden, *chunks, is_fine)
     arguments: dict[str, int | Ref] = {
@@ -240,8 +241,8 @@ def lower_embed(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call
         "ldo": low.stride(node),
     }
     packed = block_weight(low.buffer(token_embedding).dtype)
-    if low.buffer(token_embedding).dtype == "int8":
-        chunk = int8_chunk(n_state)
+    if low.buffer(token_embedding).dtype in BYTE_CHUNKS:
+        chunk = int8_chunk(n_state, low.buffer(token_embedding).dtype)
         return [Call(node, matmul_int8.embed_int8, {**arguments, "chunk": chunk}, 0, 9 * n_batch * n_new * n_state)]
     if packed is not None:
         return [Call(node, packed.embed, {**arguments, "zero": packed.zero}, 0, 12 * n_batch * n_new * n_state)]
