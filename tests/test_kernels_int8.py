@@ -40,7 +40,7 @@ def packed(x, n_head, is_keys):
 
 
 @pytest.mark.parametrize("n_ctx", [1, 3, 32, 45, 128, 131, 300])
-@pytest.mark.parametrize("n_head, head_size", [(1, 64), (3, 32)])
+@pytest.mark.parametrize("n_head, head_size", [(1, 64), (1, 96), (3, 32)])
 def test_panels_hold_what_the_reference_packs(n_ctx, n_head, head_size):
     x = np.random.default_rng(n_ctx).standard_normal((2, n_ctx, n_head * head_size)).astype(np.float32) + 1
     heads = reference.split_heads(x, n_head)
@@ -83,7 +83,7 @@ def exact_attention(q, k, v, n_head, audio):
 
 @pytest.mark.parametrize("n_ctx", [1, 31, 45, 128, 129, 300])
 @pytest.mark.parametrize("n_new", [1, 2, 13])
-@pytest.mark.parametrize("n_head, head_size", [(1, 64), (3, 32)])
+@pytest.mark.parametrize("n_head, head_size", [(1, 64), (1, 96), (3, 32)])
 def test_attention_is_close(n_ctx, n_new, n_head, head_size):
     rng = np.random.default_rng(n_ctx)
     q = rng.standard_normal((5, n_new, n_head * head_size)).astype(np.float32) * 2

@@ -30,22 +30,20 @@ from whisperlite.kernels.compiler import intrinsic, njit, types
 from whisperlite.kernels.int8 import (
     FLOAT_ZERO,
     FLOAT_ZERO_BITS,
-    HEAD_BYTES,
     UNROLL,
+    ZERO,
     byte_products,
     dot_bytes,
-    round_chunk,
-    round_chunk_unsigned,
 )
 from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.rows import row_add
 from whisperlite.kernels.scalars import NOTHING, SINGLE, fill_zero
-from whisperlite.kernels.simd import F32, I16, I32, int64, vector
+from whisperlite.kernels.simd import F32, I8, I16, I32, int64, vector
 from whisperlite.kernels.softmax import (
     CORRECTION,
     FACTOR,
     FLOOR,
+    LANES,
     LOG2_E,
     SPAN,
     START,
@@ -58,7 +56,6 @@ from whisperlite.kernels.softmax import (
     advance_states,
     clear_states,
     of_row,
-    one_over_sum,
 )
 from whisperlite.kernels.tiles import (
     MAX_ROWS,
@@ -273,15 +270,137 @@ def soften_int8(typingctx, costs, codes, states, row):
     return types.void(*[types.int64] * 4), emit
 
 
-@njit
-def quantize_queries(source, lds, n_rows, head_size, scale, codes, states):
-    """Rows of a head to signed bytes; of each the unit of its scores times ``scale``, and the start of its sums."""
-    head = states + SUMS  # not needed yet
-    for row in range(n_rows):
-        round_chunk(source + row * lds, head_size, codes + row * head_size, NOTHING, head)
-        scalars.store_f32(states + STEP + 4 * row, scalars.load_f32(head) * scale)
-        scalars.store_i32(states + START + 4 * row, scalars.load_i32(head + 4))
-    fill_zero(head, HEAD_BYTES)
+def _combined(b, states, kind, combine):
+    """What stands in SUMS for each of MAX_ROWS rows, a vector, as one number a row: (first row, vector) pairs."""
+    width = cpu.vector_width()
+    for first in range(0, MAX_ROWS, width):
+        places = [
+            simd.offset(b, states, SUMS + 4 * LANES * row) for row in range(first, min(MAX_ROWS, first + width))
+        ]
+        yield first, simd.reduce_each(b, [simd.load(b, place, kind) for place in places], combine)
+
+
+def _sums_of_row(b, states, row):
+    return simd.offset(b, b.add(states, b.mul(row, int64(4 * LANES))), SUMS)
+
+
+def _round_row(b, values, size, inverse, codes, zero=0):
+    """A row's values times ``inverse`` as bytes plus ``zero`` (0 or 128), to ``codes``.
+
+    ``values(i, count)`` gives ``count`` vectors from the i-th group of ``count`` on; ``size`` is a multiple of two
+    vectors. Gives partial sums of the codes, int32, without ``zero``.
+    """
+    width = cpu.vector_width()
+
+    def rounded(i, count):
+        return [simd.round_saturated(b, b.fmul(x, inverse)) for x in values(i, count)]
+
+    def put_four(b, i, sums):
+        q = rounded(i, 4)
+        quads = simd.pack_bytes(b, [simd.pack_pair(b, *q[:2]), simd.pack_pair(b, *q[2:])], True)
+        coded = b.xor(quads, simd.const_int(0x01010101 * zero, width))
+        simd.store(b, coded, b.add(codes, b.mul(i, int64(4 * width))))
+        return [dot_bytes(b, sums[0], simd.const_int(0x01010101, width), quads)]
+
+    def put_pair(b, i, sums):
+        q = rounded(i, 2)
+        for j, x in enumerate(q):
+            code = b.trunc(b.add(x, simd.const_int(zero, width)), vector(I8, width))
+            simd.store(b, code, b.add(codes, b.add(b.mul(i, int64(2 * width)), int64(j * width))))
+        return [b.add(sums[0], b.add(*q))]
+
+    n_fours = b.sdiv(size, int64(4 * width))
+    sums = simd.loop(b, n_fours, [ir.Constant(vector(I32, width), None)], put_four)
+    (total,) = simd.loop(b, b.sdiv(size, int64(2 * width)), sums, put_pair, b.mul(n_fours, int64(2)))
+    return total
+
+
+def _top_of_row(b, values, size):
+    """The largest magnitudes of a row, lane by lane; as ``_round_row``."""
+    width = cpu.vector_width()
+
+    def highest(b, i, tops):
+        return [simd.fmax(b, simd.fabs(b, x), top) for x, top in zip(values(i, 2), tops, strict=True)]
+
+    tops = simd.loop(b, b.sdiv(size, int64(2 * width)), [simd.const(0.0, width)] * 2, highest)
+    return simd.fmax(b, *tops)
+
+
+@intrinsic
+def quantize_queries(typingctx, source, lds, n_rows, head_size, scale, codes, states):
+    """Rows of a head to signed bytes; of each the unit of its scores times ``scale``, and the start of its sums.
+
+    SUMS must be zero and are again. What is reduced to one number a row is reduced for all rows at once.
+    """
+
+    def emit(context, b, signature, args):
+        source, lds, n_rows, head_size, scale, codes, states = args
+        width = cpu.vector_width()
+        kind, words = vector(F32, width), vector(I32, width)
+
+        def values_of(row):
+            x = b.add(source, b.mul(row, lds))
+
+            def values(i, count):
+                first = b.add(x, b.mul(i, int64(4 * width * count)))
+                return [simd.load(b, simd.offset(b, first, 4 * width * j), kind) for j in range(count)]
+
+            return values
+
+        def top_of_row(b, row, _):
+            simd.store(b, _top_of_row(b, values_of(row), head_size), _sums_of_row(b, states, row))
+            return []
+
+        def codes_of_row(b, row, _):
+            inverse = of_row(b, states, row, FACTOR, width)
+            total = _round_row(b, values_of(row), head_size, inverse, b.add(codes, b.mul(row, head_size)))
+            simd.store(b, total, _sums_of_row(b, states, row))
+            return []
+
+        simd.loop(b, n_rows, [], top_of_row)
+        unit = simd.splat(b, b.fmul(scale, ir.Constant(F32, 1 / 127)), width)
+        for first, top in _combined(b, states, kind, simd.fmax):
+            simd.store(b, b.fmul(top, unit), simd.offset(b, states, STEP + 4 * first))
+            simd.store(b, simd.per(b, 127, top), simd.offset(b, states, FACTOR + 4 * first))
+        simd.loop(b, n_rows, [], codes_of_row)
+        for first, total in _combined(b, states, words, lambda b, x, y: b.add(x, y)):
+            start = b.sub(simd.const_int(FLOAT_ZERO_BITS, width), b.mul(total, simd.const_int(ZERO, width)))
+            simd.store(b, start, simd.offset(b, states, START + 4 * first))
+        for row in range(MAX_ROWS):
+            simd.store(b, ir.Constant(words, None), simd.offset(b, states, SUMS + 4 * LANES * row))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4, types.float32, *[types.int64] * 2), emit
+
+
+@intrinsic
+def divide_by_sums(typingctx, rows, ldr, n_rows, head_size, states, target, ldt):
+    """target = rows / the sum of each row's probabilities; FACTOR is lost."""
+
+    def emit(context, b, signature, args):
+        rows, ldr, n_rows, head_size, states, target, ldt = args
+        width = cpu.vector_width()
+        kind = vector(F32, width)
+        for first, total in _combined(b, states, kind, simd.add):
+            simd.store(b, b.fdiv(simd.const(1.0, width), total), simd.offset(b, states, FACTOR + 4 * first))
+
+        def divide(b, row, _):
+            x, out = b.add(rows, b.mul(row, ldr)), b.add(target, b.mul(row, ldt))
+            factor = of_row(b, states, row, FACTOR, width)
+
+            def pair(b, i, _):
+                for j in range(2):
+                    at = b.add(b.mul(i, int64(8 * width)), int64(4 * width * j))
+                    simd.store(b, b.fmul(simd.load(b, b.add(x, at), kind), factor), b.add(out, at))
+                return []
+
+            simd.loop(b, b.sdiv(head_size, int64(2 * width)), [], pair)
+            return []
+
+        simd.loop(b, n_rows, [], divide)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), emit
 
 
 @njit
@@ -355,14 +474,14 @@ def attend_rows(source, lds, n_rows, keys, values, n_ctx, head_size, scale, scra
                     mixed + row * ldo + 4 * column, ldo,
                 )  # fmt: skip
                 row += taken
-    for row in range(n_rows):
-        row_scale(mixed + row * ldo, head_size, one_over_sum(states, row), target + row * ldt)
+    divide_by_sums(mixed, ldo, n_rows, head_size, states, target, ldt)
 
 
 @njit
 def score_row(source, keys, n_ctx, head_size, scale, scratch, target):
     """Scaled scores of one query for all positions of one head."""
     states, scores, codes = scratch, scratch + STATE_BYTES, scratch + STATE_BYTES + PANEL_BYTES
+    clear_states(states, SINGLE)
     quantize_queries(source, NOTHING, SINGLE, head_size, scale, codes, states)
     for p in range((n_ctx + PANEL - 1) // PANEL):
         panel = keys + p * key_panel_bytes(head_size)
@@ -416,30 +535,65 @@ def mean_of_rows(typingctx, source, lds, n_rows, mean):
     return types.void(*[types.int64] * 4), emit
 
 
-@njit
-def quantize_keys(source, lds, n_rows, mean, head_size, scratch, panel):
-    """Up to 32 keys less ``mean``, whose sign is changed, to a panel.
+@intrinsic
+def quantize_keys(typingctx, source, lds, n_rows, mean, head_size, scratch, panel):
+    """Up to 32 keys less ``mean``, whose sign is changed, to codes in ``scratch``; their scales to the panel.
 
-    ``scratch``: a row, its head and the codes of 32 rows.
+    ``scratch``: a scale for each of 32 rows, then a vector of tops or the codes of each.
     """
-    head, codes = scratch + 4 * head_size, scratch + 4 * head_size + HEAD_BYTES
-    fill_zero(panel, PANEL_BYTES)
-    for row in range(n_rows):
-        row_add(source + row * lds, mean, head_size, scratch)
-        round_chunk_unsigned(scratch, head_size, codes + row * head_size, NOTHING, head)
-        scalars.store_f32(panel + 4 * row, scalars.load_f32(head))
-    pack_panel(codes, head_size, n_rows, head_size // 4, panel + PANEL_BYTES)
+
+    def emit(context, b, signature, args):
+        source, lds, n_rows, mean, head_size, scratch, panel = args
+        width = cpu.vector_width()
+        kind = vector(F32, width)
+        codes = simd.offset(b, scratch, PANEL_BYTES)
+
+        def values_of(row):
+            x = b.add(source, b.mul(row, lds))
+
+            def values(i, count):
+                first = b.mul(i, int64(4 * width * count))
+                return [
+                    b.fadd(*(simd.load(b, simd.offset(b, b.add(y, first), 4 * width * j), kind) for y in (x, mean)))
+                    for j in range(count)
+                ]
+
+            return values
+
+        def top_of_row(b, row, _):
+            tops = _top_of_row(b, values_of(row), head_size)
+            simd.store(b, tops, b.add(codes, b.mul(row, int64(4 * width))))
+            return []
+
+        def codes_of_row(b, row, _):
+            inverse = simd.splat(b, simd.load(b, b.add(scratch, b.mul(row, int64(4))), F32), width)
+            _round_row(b, values_of(row), head_size, inverse, b.add(codes, b.mul(row, head_size)), ZERO)
+            return []
+
+        for row in range(PANEL):
+            simd.store(b, simd.const(0.0, width), simd.offset(b, codes, 4 * width * row))
+        simd.loop(b, n_rows, [], top_of_row)
+        for first in range(0, PANEL, width):
+            places = [simd.offset(b, codes, 4 * width * row) for row in range(first, first + width)]
+            top = simd.reduce_each(b, [simd.load(b, place, kind) for place in places], simd.fmax)
+            simd.store(b, b.fmul(top, simd.const(1 / 127, width)), simd.offset(b, panel, 4 * first))
+            simd.store(b, simd.per(b, 127, top), simd.offset(b, scratch, 4 * first))
+        simd.loop(b, n_rows, [], codes_of_row)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), emit
 
 
 @kernel("k", "k_batch", "ldk", "n_batch", "n_ctx", "n_head", "head_size", "panels", "scratch", "scratch_bytes")
 def pack_keys_int8(args, sync, thread, n_threads):
     """Keys (A, T, H*K) less their mean over T to panels [A][H][ceil(T/32)] of scales and codes.
 
-    ``scratch``: two rows of a head, 16 bytes, and the codes of 32 rows a thread.
+    ``scratch``, for each thread: a row of a head, 32 scales, and 32 vectors of tops or rows of codes.
     """
     k, k_batch, ldk, n_batch, n_ctx = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     n_head, head_size, panels = arg(args, 5), arg(args, 6), arg(args, 7)
     mean = arg(args, 8) + thread * arg(args, 9)
+    scratch = mean + 4 * head_size
     n_panels = (n_ctx + PANEL - 1) // PANEL
     n_groups = (n_panels + KEY_GROUP - 1) // KEY_GROUP
     while True:
@@ -452,10 +606,9 @@ def pack_keys_int8(args, sync, thread, n_threads):
             mean_of_rows(source + 4 * column, ldk, n_ctx, mean + 4 * column)
         for p in range(group * KEY_GROUP, min(n_panels, (group + 1) * KEY_GROUP)):
             first = p * PANEL
-            quantize_keys(
-                source + first * ldk, ldk, min(PANEL, n_ctx - first), mean, head_size, mean + 4 * head_size,
-                panels + (owner * n_panels + p) * key_panel_bytes(head_size),
-            )  # fmt: skip
+            n_rows, panel = min(PANEL, n_ctx - first), panels + (owner * n_panels + p) * key_panel_bytes(head_size)
+            quantize_keys(source + first * ldk, ldk, n_rows, mean, head_size, scratch, panel)
+            pack_panel(scratch + PANEL_BYTES, head_size, n_rows, head_size // 4, panel + PANEL_BYTES)
 
 
 @intrinsic

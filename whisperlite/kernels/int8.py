@@ -1,6 +1,6 @@
-"""Sums of byte products, and rounding rows of float32 to bytes.
+"""Sums of byte products.
 
-In: vectors of bytes, rows of float32. Out: emitted instructions, codes with their scales.
+In: vectors of bytes, codes of rows and of columns. Out: emitted instructions.
 Knows nothing of: layouts of panels, where rows come from.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from llvmlite import ir
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 from whisperlite.kernels.tiles import PANEL_BYTES, TILE_VECTORS
 
@@ -45,7 +44,6 @@ def dot_bytes(b, total, unsigned, signed):
     return total
 
 
-HEAD_BYTES = 16  # of a chunk of a row: scale, start of its sums
 UNROLL = 4  # quads of K in the body of the loop; every count of quads is a multiple
 
 
@@ -118,72 +116,3 @@ def byte_products(b, terms, n_rows, pitch, panel, column, n_quads, starts, colum
         [carried[t * n_each : (t + 1) * n_each] for t in range(len(terms))],
         [simd.load(b, simd.offset(b, scales, 4 * width * v), kind) for v in range(TILE_VECTORS)],
     )
-
-
-def _round_chunk(zero=0):
-    """One chunk of a row, a multiple of 16: codes, ``zero`` (0 or 128) added to them, and its head."""
-    width = cpu.vector_width()
-    kind, words = vector(F32, width), vector(I32, width)
-
-    def emit(context, b, signature, args):
-        x, size, codes, _, head = args
-
-        def values(i):
-            """Four vectors from the i-th group of four on."""
-            first = b.add(x, b.mul(i, int64(16 * width)))
-            return [simd.load(b, simd.offset(b, first, 4 * width * j), kind) for j in range(4)]
-
-        def value(i):
-            return simd.load(b, b.add(x, b.mul(i, int64(4 * width))), kind)
-
-        def highest(b, i, tops):
-            return [simd.fmax(b, simd.fabs(b, value(i)), tops[0])]
-
-        def highest_of_four(b, i, tops):
-            return [simd.fmax(b, simd.fabs(b, x), top) for x, top in zip(values(i), tops, strict=True)]
-
-        def rounded(x):
-            return simd.round_saturated(b, b.fmul(x, inverse))
-
-        def put(b, i, sums):
-            q, at = rounded(value(i)), b.mul(i, int64(width))
-            code = b.trunc(b.add(q, simd.const_int(zero, width)), vector(I8, width))
-            simd.store(b, code, b.add(codes, at), 1)
-            return [b.add(sums[0], q)]
-
-        def put_four(b, i, sums):
-            q = [rounded(x) for x in values(i)]
-            quads = simd.pack_bytes(b, [simd.pack_pair(b, *q[:2]), simd.pack_pair(b, *q[2:])], True)
-            code = b.xor(quads, simd.const_int(0x01010101 * zero, width))
-            simd.store(b, code, b.add(codes, b.mul(i, int64(4 * width))), 1)
-            return [dot_bytes(b, sums[0], simd.const_int(0x01010101, width), quads)]
-
-        n_vectors = b.sdiv(size, int64(width))
-        n_fours = b.sdiv(n_vectors, int64(4))
-        begun = b.mul(n_fours, int64(4))
-        tops = simd.loop(b, n_fours, [simd.const(0.0, width)] * 4, highest_of_four)
-        tops = [simd.fmax(b, simd.fmax(b, tops[0], tops[1]), simd.fmax(b, tops[2], tops[3]))]
-        (top,) = simd.loop(b, n_vectors, tops, highest, begun)
-        top = simd.reduce_lanes(b, top, simd.fmax)
-        inverse = simd.splat(b, simd.per(b, 127, top), width)
-        sums = simd.loop(b, n_fours, [ir.Constant(words, None)], put_four)
-        (total,) = simd.loop(b, n_vectors, sums, put, begun)
-        simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / 127)), head)
-        total = simd.reduce_lanes(b, total, lambda b, x, y: b.add(x, y))
-        start = b.sub(ir.Constant(I32, FLOAT_ZERO_BITS), b.mul(total, ir.Constant(I32, ZERO)))
-        simd.store(b, start, simd.offset(b, head, 4))
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 5), emit
-
-
-@intrinsic
-def round_chunk(typingctx, x, size, codes, low, head):
-    """``size`` float32 to signed bytes; ``head`` gets their scale and what sums of their products begin with."""
-    return _round_chunk()
-
-
-@intrinsic
-def round_chunk_unsigned(typingctx, x, size, codes, low, head):
-    """The same to unsigned bytes, zero 128."""
-    return _round_chunk(zero=ZERO)
