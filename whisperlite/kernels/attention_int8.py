@@ -85,9 +85,11 @@ CODE_SCALE = 255 * 2**7
 
 
 def _scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads):
-    """Scores, in units of each row, of ``n_rows`` queries for TILE_COLUMNS positions."""
+    """Scores of ``n_rows`` queries for TILE_COLUMNS positions, in units of each row: a function of the row.
+
+    Scaled row by row, so that stores need not wait for all of them.
+    """
     width = cpu.vector_width()
-    kind = vector(F32, width)
     # Loaded for each vector anew: a copy of a register takes turns with the products, a load does not.
     first = b.add(b.add(states, int64(START)), b.mul(row0, int64(4)))
     places = [simd.opaque(b, first) for _ in range(TILE_VECTORS)]
@@ -97,37 +99,41 @@ def _scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads):
         for place in places
     ]
     (totals,), scales = byte_products(b, [q], n_rows, ldq, panel, column, n_quads, [starts], True)
-    return _scaled(b, totals, scales, kind)
+    return _scaled(b, totals, scales)
 
 
-def _scaled(b, totals, scales, kind):
-    """Sums that began with FLOAT_ZERO_BITS times the scales of their columns."""
-    zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, kind.count)) for scale in scales]
-    return [
-        simd.fma(b, b.bitcast(total, kind), scales[j % TILE_VECTORS], zeros[j % TILE_VECTORS])
-        for j, total in enumerate(totals)
-    ]
+def _scaled(b, totals, scales):
+    """Sums that began with FLOAT_ZERO_BITS times the scales of their columns: a function of the row."""
+    zeros = [b.fmul(scale, simd.const(-FLOAT_ZERO, scale.type.count)) for scale in scales]
+
+    def scaled_row(r):
+        row = totals[r * TILE_VECTORS : (r + 1) * TILE_VECTORS]
+        return [
+            simd.fma(b, b.bitcast(total, scale.type), scale, zero)
+            for total, scale, zero in zip(row, scales, zeros, strict=True)
+        ]
+
+    return scaled_row
 
 
 def _score_tile(b, _, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
     """Scores, in units of each row, as float32."""
     width = cpu.vector_width()
-    for j, value in enumerate(_scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads)):
-        target = b.add(out, b.mul(ldo, int64(j // TILE_VECTORS)))
-        simd.store(b, value, simd.offset(b, target, 4 * width * (j % TILE_VECTORS)))
+    scores_of = _scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads)
+    for r in range(n_rows):
+        target = b.add(out, b.mul(ldo, int64(r)))
+        for v, score in enumerate(scores_of(r)):
+            simd.store(b, score, simd.offset(b, target, 4 * width * v))
 
 
 def _cost_tile(b, _, n_rows, q, ldq, states, row0, panel, column, n_quads, out, ldo):
     """Scores in steps downwards, as int16 in the order of ``pack_pair``."""
     width = cpu.vector_width()
-    values = _scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads)
+    scores_of = _scores(b, n_rows, q, ldq, states, row0, panel, column, n_quads)
     steps = b.add(b.add(states, int64(STEP)), b.mul(row0, int64(4)))
     for r in range(n_rows):
         step = simd.splat(b, simd.load(b, simd.offset(b, steps, 4 * r), F32), width)
-        pair = [
-            simd.round_saturated(b, b.fmul(value, step))
-            for value in values[r * TILE_VECTORS : (r + 1) * TILE_VECTORS]
-        ]
+        pair = [simd.round_saturated(b, b.fmul(score, step)) for score in scores_of(r)]
         simd.store(b, simd.pack_pair(b, *pair), b.add(out, b.mul(ldo, int64(r))))
 
 
@@ -137,16 +143,16 @@ def _value_tile(b, _, n_rows, p, ldp, states, row0, panel, column, n_quads, out,
     kind = vector(F32, width)
     starts = [simd.const_int(FLOAT_ZERO_BITS, width)] * (n_rows * TILE_VECTORS)
     (totals,), scales = byte_products(b, [p], n_rows, ldp, panel, column, n_quads, [starts], False)
-    values = _scaled(b, totals, scales, kind)
+    values_of = _scaled(b, totals, scales)
     states = b.add(states, b.mul(row0, int64(4)))
     for r in range(n_rows):
         correction = simd.splat(b, simd.load(b, simd.offset(b, states, CORRECTION + 4 * r), F32), width)
         factor = simd.splat(b, simd.load(b, simd.offset(b, states, FACTOR + 4 * r), F32), width)
         target = b.add(out, b.mul(ldo, int64(r)))
-        for v in range(TILE_VECTORS):
+        for v, value in enumerate(values_of(r)):
             place = simd.offset(b, target, 4 * width * v)
             kept = b.fmul(simd.load(b, place, kind), correction)
-            simd.store(b, simd.fma(b, values[r * TILE_VECTORS + v], factor, kept), place)
+            simd.store(b, simd.fma(b, value, factor, kept), place)
 
 
 @intrinsic
