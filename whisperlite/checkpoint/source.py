@@ -60,8 +60,10 @@ class MappedFile:
 
     def release(self) -> None:
         """Drop the pages read so far from this process's memory; views stay valid and read them again."""
-        if self._map is not None and hasattr(self._map, "madvise"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+        mapping = self._map
+        if mapping is not None and hasattr(mapping, "madvise"):
+            with contextlib.suppress(ValueError):  # closed by another thread
+                mapping.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Give the mapping up: at once, or when the last view of it is gone."""

@@ -316,7 +316,9 @@ class Whisper:
 
             with together(first_kernels, self.threads):
                 for part in PARTS:
+                    self._weights.start()  # what the part before needs is packed meanwhile
                     self._program(part, sizes)
+                self._weights.finish()
         else:
             for part in PARTS:
                 graph = self._graph(part, ())

@@ -107,6 +107,7 @@ class Program:
         unknown = set(inputs) - set(self.plan.inputs)
         if unknown:
             raise BackendError(f"input '{min(unknown)}' is not one of {', '.join(self.plan.inputs)}")
+        self.weights.finish()
         storages: dict[Storage, Array] = {}
         for name, node in self.plan.inputs.items():
             buffer = self.plan.buffers[node]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from whisperlite.kernels.reference.ops import round_to_bytes
 from whisperlite.quant import CODE_SHAPES, Codes, codes_of
+from whisperlite.runtime.packer import Packing, run_packings
 
 if TYPE_CHECKING:
     from whisperlite.kernels.registry import Kernel
@@ -82,73 +84,83 @@ def new_panels(dtype: str, n_out: int, n_in: int, pool: Pool | None = None, taps
     return (aligned if pool is None else pool.array)((-(-n_out // PANEL), *inner), stored)
 
 
-def pack_f32(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """(D, K) to float32 panels (ceil(D/32), K, 32)."""
-    packed = new_panels("float32", *rows.shape) if out is None else out
-    return _transposed_by_panels(float_rows(rows), threads, packed)
+def packings(dtype: str, rows: NDArray[Any], out: NDArray[Any]) -> list[Packing]:
+    """What fills ``out``, from ``new_panels``, with the panels of (D, K) rows in a floating dtype or int8."""
+    return _PACKINGS[dtype](rows, out)
 
 
-def pack_f16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """(D, K) to float16 panels (ceil(D/32), K, 32)."""
+def _f32_packings(rows: NDArray[Any], out: NDArray[Any]) -> list[Packing]:
+    from whisperlite.kernels.packing import pack_weight_f32
+
+    source = float_rows(rows)
+    is_half = source.dtype == np.float16
+    return [_packing(pack_weight_f32, source, out, 4 * PANEL * source.shape[1] * is_half, is_half=is_half)]
+
+
+def _f16_packings(rows: NDArray[Any], out: NDArray[Any]) -> list[Packing]:
     from whisperlite.kernels.packing import pack_weight_f16
 
     source = np.ascontiguousarray(rows, np.float16)
-    packed = new_panels("float16", *source.shape) if out is None else out
-    return _by_team(pack_weight_f16, source, threads, packed, 2 * 4 * PANEL * source.shape[1])
+    return [_packing(pack_weight_f16, source, out, 2 * 4 * PANEL * source.shape[1])]
 
 
-def pack_bf16(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """(D, K) to bf16 panels (ceil(D/32), K/2, 32), each element two bf16 of neighbouring K; K is even."""
+def _bf16_packings(rows: NDArray[Any], out: NDArray[Any]) -> list[Packing]:
     from whisperlite.kernels.halves import rows_to_bf16
-    from whisperlite.runtime.team import run_kernel
 
     source = np.ascontiguousarray(rows, np.float32)
     n_out, n_in = source.shape
     halves = np.empty((n_out, n_in), np.uint16)
-    run_kernel(
-        rows_to_bf16,
-        threads,
-        source=source.ctypes.data,
-        lds=4 * n_in,
-        n_rows=n_out,
-        n_in=n_in,
-        out=halves.ctypes.data,
-        ldo=2 * n_in,
-    )
-    return _transposed_by_panels(
-        halves.view(np.uint32), threads, new_panels("bfloat16", n_out, n_in) if out is None else out
-    )
+    arguments = {
+        "source": source.ctypes.data, "lds": 4 * n_in, "n_rows": n_out, "n_in": n_in, "out": halves.ctypes.data,
+        "ldo": 2 * n_in,
+    }  # fmt: skip
+    return [Packing(rows_to_bf16, arguments, source, halves), *_f32_packings(halves.view(np.float32), out)]
 
 
-def _transposed_by_panels(rows: NDArray[Any], threads: int, packed: NDArray[Any]) -> NDArray[Any]:
-    """(D, K) of 32-bit elements, or of float16, to (ceil(D/32), K, 32), zero padded."""
-    from whisperlite.kernels.packing import pack_weight_f32
+def _int8_packings(rows: NDArray[Any], out: NDArray[Any]) -> list[Packing]:
+    from whisperlite.kernels.matmul_int8 import pack_weight_int8
 
-    is_half = rows.dtype == np.float16
-    scratch_bytes = 4 * PANEL * rows.shape[1] if is_half else 0
-    return _by_team(pack_weight_f32, rows, threads, packed, scratch_bytes, is_half=is_half)
+    source = float_rows(rows)
+    chunk = out.shape[2] - INT8_HEAD
+    is_half = source.dtype == np.float16
+    return [_packing(pack_weight_int8, source, out, PANEL * chunk, is_half=is_half, chunk=chunk)]
 
 
-def _by_team(
-    kernel: Kernel, rows: NDArray[Any], threads: int, packed: NDArray[Any], scratch_bytes: int, **more: int
-) -> NDArray[Any]:
-    """Run a kernel that packs rows (D, K) and needs so much scratch for each thread; gives ``packed``."""
-    from whisperlite.runtime.team import run_kernel
+def _packing(kernel: Kernel, source: NDArray[Any], out: NDArray[Any], scratch_bytes: int, **more: int) -> Packing:
+    arguments = {
+        "source": source.ctypes.data, "lds": source.strides[0], "n_rows": source.shape[0],
+        "n_in": source.shape[1], "panels": out.ctypes.data, **more,
+    }  # fmt: skip
+    return Packing(kernel, arguments, source, out, scratch_bytes)
 
-    scratch = np.empty(threads * scratch_bytes, np.uint8)
-    run_kernel(
-        kernel,
-        threads,
-        source=rows.ctypes.data,
-        lds=rows.strides[0],
-        n_rows=rows.shape[0],
-        n_in=rows.shape[1],
-        panels=packed.ctypes.data,
-        scratch=scratch.ctypes.data,
-        scratch_bytes=scratch_bytes,
-        **more,
-    )
+
+def _pack(dtype: str, rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    packed = new_panels(dtype, *rows.shape) if out is None else out
+    run_packings(packings(dtype, rows, packed), threads)
     return packed
+
+
+def pack_f32(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+    """(D, K) to float32 panels (ceil(D/32), K, 32)."""
+    return _pack("float32", rows, threads)
+
+
+def pack_f16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+    """(D, K) to float16 panels (ceil(D/32), K, 32)."""
+    return _pack("float16", rows, threads)
+
+
+def pack_bf16(rows: NDArray[Any], threads: int = 1) -> NDArray[Any]:
+    """(D, K) to bf16 panels (ceil(D/32), K/2, 32), each element two bf16 of neighbouring K; K is even."""
+    return _pack("bfloat16", rows, threads)
+
+
+def pack_int8(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """(D, K) to int8 panels (ceil(D/32), K/chunk, 8 + chunk, 32), as ``kernels/matmul_int8`` reads them.
+
+    ``out``: from ``new_panels``, for chunks of another length.
+    """
+    return _pack("int8", rows, threads, out)
 
 
 def float_rows(rows: NDArray[Any]) -> NDArray[Any]:
@@ -265,17 +277,6 @@ def int8_chunk(n_in: int, dtype: str = "int8") -> int:
     return next((chunk for chunk in BYTE_CHUNKS[dtype] if n_in % chunk == 0), 0)
 
 
-def pack_int8(rows: NDArray[Any], threads: int = 1, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """(D, K) to int8 panels (ceil(D/32), K/chunk, 8 + chunk, 32), as ``kernels/matmul_int8`` reads them."""
-    from whisperlite.kernels.matmul_int8 import pack_weight_int8
-
-    source = float_rows(rows)
-    packed = new_panels("int8", *source.shape) if out is None else out
-    chunk = packed.shape[2] - INT8_HEAD
-    is_half = source.dtype == np.float16
-    return _by_team(pack_weight_int8, source, threads, packed, PANEL * chunk, is_half=is_half, chunk=chunk)
-
-
 def pack_row_codes(codes: NDArray[Any], scales: NDArray[Any], chunk: int) -> NDArray[Any]:
     """Bytes (D, K) with a number (D) to divide each row by, to the panels of ``pack_int8``; no code is changed."""
     n_out, n_in = codes.shape
@@ -323,7 +324,13 @@ def pack_kernels(dtype: str) -> tuple[Kernel, ...]:
     return () if dtype.endswith("_k") else (packing_blocks.pack_blocks32,)
 
 
-PACK = {"float32": pack_f32, "float16": pack_f16, "bfloat16": pack_bf16, **dict.fromkeys(BYTE_CHUNKS, pack_int8)}
+_PACKINGS = {
+    "float32": _f32_packings,
+    "float16": _f16_packings,
+    "bfloat16": _bf16_packings,
+    **dict.fromkeys(BYTE_CHUNKS, _int8_packings),
+}
+PACK = {dtype: partial(_pack, dtype) for dtype in _PACKINGS}
 UNPACK = {"float32": unpack, "float16": unpack, "bfloat16": unpack_bf16, **dict.fromkeys(BYTE_CHUNKS, unpack_int8)}
 ROUND = {
     "float32": lambda values: values,

@@ -101,10 +101,22 @@ def run_kernels(calls: Sequence[tuple[Kernel, Mapping[str, int]]], n_threads: in
         for kernel, arguments in calls:
             kernel(**arguments)
         return
+    table = table_of(calls)
+    team_of(n_threads).run(table.ctypes.data, len(table), table.strides[0])
+
+
+def table_of(calls: Sequence[tuple[Kernel, Mapping[str, int]]]) -> np.ndarray:
+    """A program table, int64 (calls, words): of each kernel the address and the arguments."""
     table = np.zeros((len(calls), 1 + max(len(kernel.params) for kernel, _ in calls)), np.int64)
     for row, (kernel, arguments) in zip(table, calls, strict=True):
         row[: 1 + len(kernel.params)] = kernel.address(), *kernel.words(arguments)
-    team_of(n_threads).run(table.ctypes.data, len(table), table.strides[0])
+    return table
+
+
+def run_alone(table: np.ndarray) -> None:
+    """Run a table on the calling thread, whatever teams do meanwhile; the GIL is released until it is done."""
+    sync = _aligned_words(SYNC_WORDS)
+    _entries()[0](table.ctypes.data, len(table), table.strides[0], sync.ctypes.data, 0, 1)
 
 
 def _forget_teams() -> None:

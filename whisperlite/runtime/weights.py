@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisperlite.quant import CODE_SHAPES, codes_of
+from whisperlite.runtime.packer import Packer
 from whisperlite.runtime.panels import (
     BYTE_CHUNKS,
     PACK,
@@ -23,6 +24,7 @@ from whisperlite.runtime.panels import (
     new_panels,
     pack_blocks,
     pack_row_codes,
+    packings,
     round_int8,
     unpack_codes,
 )
@@ -60,12 +62,17 @@ class RowCodeSource(TensorSource, Protocol):
 
 
 class Weights:
-    """All parameters of one model. Reads a tensor when a program first needs it, and keeps only the packed form."""
+    """All parameters of one model. Reads a tensor when a program first needs it, and keeps only the packed form.
+
+    Panels of a floating dtype or int8 have their address at once and their contents after ``finish``.
+    """
 
     def __init__(self, source: TensorSource, threads: int = 1):
         self._source = source
         self._threads = threads  # that pack
-        self._pool = Pool()
+        # Who writes to a huge page first waits for it: tables are written here, panels by those who pack.
+        self._pool, self._table_pool = Pool(), Pool()
+        self._packer = Packer(threads, lambda: self._source.release())
         self._panels: dict[tuple[Parts, str], NDArray[Any]] = {}
         self._tables: dict[Parts, NDArray[Any]] = {}
         self._arrays: dict[tuple[Parts, str], NDArray[Any]] = {}
@@ -78,24 +85,34 @@ class Weights:
             if codes is not None:
                 self._panels[key] = pack_row_codes(*codes, int8_chunk(shape[1], dtype))
             elif dtype in PACK:
-                self._panels[key] = self._packed(parts, shape, dtype)
+                self._panels[key] = self._to_pack(parts, shape, dtype)
             else:
                 self._panels[key] = pack_blocks(*self._blocks(parts, dtype), self._threads)
-            self._source.release()
+            if codes is not None or dtype not in PACK:
+                self._source.release()  # what waits to be packed is not read yet
         return self._panels[key]
+
+    def start(self) -> None:
+        """Let another thread fill panels asked for so far; the caller goes on."""
+        self._packer.start()
+
+    def finish(self) -> None:
+        """Fill all panels asked for so far."""
+        self._packer.finish()
 
     def table(self, parts: Parts, shape: tuple[int, ...]) -> NDArray[Any]:
         """Vector or table of rows, its last axis zero padded to a multiple of 32."""
         if parts not in self._tables:
             rows = self._read(parts, shape)  # may have more rows than the fact asks for: positions of a full window
-            padded = self._pool.array((*rows.shape[:-1], -(-shape[-1] // PANEL) * PANEL))
-            padded[...] = 0
+            padded = self._table_pool.array((*rows.shape[:-1], -(-shape[-1] // PANEL) * PANEL))
             padded[..., : shape[-1]] = rows
+            padded[..., shape[-1] :] = 0
             self._tables[parts] = padded
         return self._tables[parts]
 
     def array(self, parts: Parts, shape: tuple[int, ...], dtype: str = "float32") -> NDArray[Any]:
         """The parameter in its own shape, float32, as kernels of ``dtype`` know it; for the NumPy backend."""
+        self.finish()
         if parts in self._tables:
             return self._tables[parts][..., : shape[-1]][: shape[0]]
         key = (parts, dtype)
@@ -123,8 +140,8 @@ class Weights:
         held = [*self._panels.values(), *self._tables.values(), *self._arrays.values()]
         return sum(array.nbytes for array in held)
 
-    def _packed(self, parts: Parts, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-        """Panels of a floating dtype or int8; parts that fill whole panels are not copied before."""
+    def _to_pack(self, parts: Parts, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+        """Panels of a floating dtype or int8, still to be filled; parts that fill whole panels are not copied."""
         pieces = []
         if len(shape) == 2:
             pieces = [self._stacked((part,), shape) for part in parts if isinstance(part, str)]
@@ -134,7 +151,7 @@ class Weights:
         packed, at = new_panels(dtype, n_out, n_in, self._pool, shape[2] if len(shape) == 3 else 1), 0
         for piece in pieces:
             end = at - (-len(piece) // PANEL)
-            PACK[dtype](piece, self._threads, packed[at:end])
+            self._packer.add(packings(dtype, piece, packed[at:end]))
             at = end
         return packed
 
