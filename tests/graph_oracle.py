@@ -117,6 +117,11 @@ def _layer_norm(attrs: dict, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray)
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + attrs["eps"]) * gamma + beta
 
 
+def _norm_linear(attrs: dict, x: np.ndarray, *parameters: np.ndarray) -> np.ndarray:
+    gamma, beta, weight, bias = parameters
+    return _layer_norm(attrs, x, gamma, beta) @ weight.T + bias
+
+
 def _mlp(attrs: dict, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, *weights: np.ndarray) -> np.ndarray:
     weight, bias, output_weight, output_bias = weights
     hidden = _gelu(_layer_norm(attrs, x, gamma, beta) @ weight.T + bias)
@@ -244,6 +249,7 @@ OPS: dict[str, Callable[..., np.ndarray]] = {
     "lstm": _lstm,
     "add": lambda attrs, x, y: x + y,
     "layer_norm": _layer_norm,
+    "norm_linear": _norm_linear,
     "mlp": _mlp,
     "attention": _attention,
     "pack_keys": _pack_keys,

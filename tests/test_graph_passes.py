@@ -19,6 +19,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {name: getattr(room, name) for nam
 PASSES["store_weights"] = lambda graph: room.store_weights(graph, lambda name, shape: "float16")
 PASSES["allow_rounding"] = lambda graph: room.allow_rounding(graph, FLOAT32)
 PASSES["fuse_mlp"] = lambda graph: room.fuse_mlp(room.optimize(graph), FLOAT32)
+PASSES["fuse_norms"] = lambda graph: room.fuse_norms(room.optimize(graph), FLOAT32)
 PASSES["merge_linears by pairs"] = lambda graph: room.merge_linears(graph, max_columns=24)
 RTOL = 1e-9
 
@@ -111,6 +112,22 @@ def test_an_mlp_becomes_one_op_where_its_weights_are_of_that_dtype() -> None:
     assert room.fuse_mlp(graph, "int8") == graph
     names = [node.name for _, node in room.fuse_mlp(graph, FLOAT32) if node.op == "mlp"]
     assert names == ["blocks.0.mlp", "blocks.1.mlp"]
+
+
+def test_a_norm_that_one_linear_reads_becomes_one_op_with_it() -> None:
+    graph = room.fuse_mlp(optimize(graph_models.encoder(2)), FLOAT32)
+    fused = room.fuse_norms(graph, FLOAT32)
+    counts = ops_of(fused)
+    assert counts["norm_linear"] == 2 and counts["linear"] == 2 + 2 and counts["layer_norm"] == 1
+    assert room.fuse_norms(graph, "int8") == graph
+    names = [node.name for _, node in fused if node.op == "norm_linear"]
+    assert names == [f"blocks.{i}.attn.query +2" for i in (0, 1)]
+
+
+def test_a_norm_that_others_read_stays() -> None:
+    graph = graph_models.encoder(1)
+    graph.output("normal", next(i for i, node in graph if node.op == "layer_norm"))
+    assert "norm_linear" not in ops_of(room.fuse_norms(optimize(graph), FLOAT32))
 
 
 def test_an_mlp_whose_hidden_layer_others_read_stays() -> None:

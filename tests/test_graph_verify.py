@@ -11,7 +11,7 @@ import pytest
 
 from whisperlite.errors import GraphError
 from whisperlite.graph import FLOAT32, INT32, OPS, Fact, Graph, NodeId, ceil_div, optimize, symbol, verify
-from whisperlite.graph.passes import conv_as_matmul, fuse_mlp
+from whisperlite.graph.passes import conv_as_matmul, fuse_mlp, fuse_norms
 
 B, T = symbol("B"), symbol("T")
 
@@ -213,5 +213,5 @@ def test_every_op_of_the_table_is_built_by_a_model() -> None:
     graphs = [build(1) for build in graph_models.MODELS.values()]
     built = {node.op for graph in (*graphs, *map(optimize, graphs)) for _, node in graph}
     built |= {node.op for _, node in conv_as_matmul(graphs[0])}
-    built |= {node.op for _, node in fuse_mlp(optimize(graphs[0]), FLOAT32)}
+    built |= {node.op for _, node in fuse_norms(fuse_mlp(optimize(graphs[0]), FLOAT32), FLOAT32)}
     assert built - {"input", "weight"} == set(OPS)

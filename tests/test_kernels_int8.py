@@ -181,7 +181,7 @@ def pack_as(weight, dtype, taps=1):
 
 
 def multiply(
-    x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, pad=0, is_fine=True, dtype="int8"
+    x, weight, taps=1, stride=1, bias=None, residual=None, gelu=False, pad=0, is_fine=True, dtype="int8", norm=()
 ):  # fmt: skip
     """x (B, F, N), weight (D, taps * N): what the kernel makes of them, and its panels as float32."""
     n_batch, n_frames, n_in = x.shape
@@ -200,7 +200,7 @@ def multiply(
         bias=offsets.address if offsets else 0, residual=added.address if added else 0,
         residual_batch=added.array.strides[0] if added else 0, ldr=added.array.strides[1] if added else 0,
         activation=int(gelu), scratch=scratch.address, scratch_bytes=n_scratch,
-        is_fine=int(is_fine),
+        is_fine=int(is_fine), gamma=norm[0] if norm else 0, beta=norm[1] if norm else 0, eps_bits=float_bits(1e-5),
     )  # fmt: skip
     out.check()
     scratch.check()
@@ -272,6 +272,21 @@ def test_frames_with_taps_and_epilogue(n_frames, n_in, is_fine):
     reference.gelu(sums, out=want)
     limit = 3e-4 if is_fine else 0.02
     assert np.abs(got - want - residual).max() < limit * np.abs(sums).max()
+
+
+@pytest.mark.parametrize("n_rows", [5, 130])
+def test_a_norm_before_a_matmul_gives_the_same_bits(n_rows):
+    rng = np.random.default_rng(n_rows)
+    x, gamma, beta = (rng.standard_normal((n, 384)).astype(np.float32) for n in (n_rows, 1, 1))
+    weight, normal = rng.standard_normal((64, 384)).astype(np.float32), Guarded((n_rows, 384))
+    given, norm, offset = rows(x), rows(gamma), rows(beta)
+    layer_norm_f32(
+        x=given.address, ldx=given.array.strides[0], gamma=norm.address, beta=offset.address, n_rows=n_rows,
+        n_cols=384, eps_bits=float_bits(1e-5), out=normal.address, ldo=4 * 384,
+    )  # fmt: skip
+    got, _ = multiply(x[None], weight, is_fine=False, dtype="int8_long", norm=(norm.address, offset.address))
+    want, _ = multiply(normal.array[None], weight, is_fine=False, dtype="int8_long")
+    np.testing.assert_array_equal(got, want)
 
 
 def run_mlp(x, gamma, beta, weights, biases, is_fine):

@@ -300,6 +300,17 @@ OPS: Mapping[str, Op] = MappingProxyType(
             attrs={"eps": Attr("float", 1e-5, minimum=0.0)},
             result=".. D",
         ),
+        "norm_linear": Op(
+            slots=(
+                Slot("x", ".. N"),
+                Slot("gamma", "N"),
+                Slot("beta", "N"),
+                Slot("weight", "D N", WEIGHT_DTYPES),
+                Slot("bias", "D"),
+            ),
+            attrs={"eps": Attr("float", 1e-5, minimum=0.0)},
+            result=".. D",
+        ),
         "mlp": Op(
             slots=(
                 Slot("x", ".. D"),

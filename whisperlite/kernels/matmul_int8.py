@@ -22,7 +22,8 @@ from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rounding import round_row, round_row_fine, round_weights_f16, round_weights_f32
-from whisperlite.kernels.scalars import NOTHING, fill_zero, load_i32
+from whisperlite.kernels.rows import normalize_row
+from whisperlite.kernels.scalars import NOTHING, SINGLE, fill_zero, load_i32
 from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 from whisperlite.kernels.tiles import (
     MAX_ROWS,
@@ -151,6 +152,15 @@ def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, scales):
 
 
 @njit
+def round_normal_rows(x, ldx, n_rows, gamma, beta, eps, n_in, normal, chunk, is_fine, codes, ldq, scales):
+    """``round_rows`` of the layer norm of rows; ``normal``: scratch of a row."""
+    for row in range(n_rows):
+        normalize_row(x + row * ldx, gamma, beta, n_in, eps, normal)
+        scale = scales + row * (n_in // chunk) * 4
+        round_rows(normal, NOTHING, SINGLE, n_in, chunk, is_fine, codes + row * ldq, ldq, scale)
+
+
+@njit
 def largest_of(n_rows, is_fine):
     """The most rows that one tile can take of ``n_rows``."""
     if is_fine:
@@ -186,7 +196,8 @@ def multiply_panel(
             column, row = s * TILE_COLUMNS, 0
             while row < n_rows:
                 rows, target = a + row * step_a, c + row * ldc + 4 * column
-                other, more = added + row * ld_added + 4 * column, last + row * ldr + 4 * column if last else NOTHING
+                other = added + row * ld_added + 4 * column
+                more = last + row * ldr + 4 * column if last else NOTHING
                 taken = largest_of(n_rows - row, is_fine)
                 if is_fine:
                     fine_tile(
@@ -207,15 +218,15 @@ def rounds_to_two_bytes(n_rows: int, n_weights: int) -> bool:
 
 
 def int8_scratch_bytes(n_rows: int, n_in: int, taps: int, stride: int, chunk: int, is_fine: bool) -> int:
-    """Scratch of one thread: a bias of zeros, codes of the frames of a work item, and their scales."""
+    """Scratch of one thread: a bias of zeros, a normal row, codes of an item's frames, and their scales."""
     frames = ((n_rows if n_rows <= SKINNY_ROWS else ITEM_ROWS) - 1) * stride + taps
-    return PANEL_BYTES + frames * ((n_in + 64) * (2 if is_fine else 1) + n_in // chunk * 4)
+    return PANEL_BYTES + 4 * n_in + frames * ((n_in + 64) * (2 if is_fine else 1) + n_in // chunk * 4)
 
 
 INT8_MATMUL_PARAMS = (
     "a", "a_batch", "ldf", "n_batch", "n_rows", "taps", "stride", "n_in", "chunk", "panels", "n_panels", "c",
     "c_batch", "ldc", "bias", "residual", "residual_batch", "ldr", "activation", "scratch", "scratch_bytes",
-    "is_fine",
+    "is_fine", "gamma", "beta", "eps_bits",
 )  # fmt: skip
 
 
@@ -224,7 +235,8 @@ def matmul_int8(args, sync, thread, n_threads):
     """int8 panels ``[N/32][taps * K/chunk]``.
 
     ``n_batch`` groups of ``n_rows`` rows; row t of a group is the ``taps`` frames from ``t * stride`` on, which lie
-    ``ldf`` bytes apart. ``is_fine``: rows of A are rounded to two bytes. ``scratch``: int8_scratch_bytes each.
+    ``ldf`` bytes apart. ``is_fine``: rows of A are rounded to two bytes. ``gamma``: rows go through a layer norm
+    first; 0 if not, else there are no taps. ``scratch``: int8_scratch_bytes each.
     """
     a, a_batch, ldf, n_batch, n_rows = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     taps, stride, n_in, chunk, panels = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
@@ -236,7 +248,9 @@ def matmul_int8(args, sync, thread, n_threads):
     else:
         share = n_batch * n_rows // (4 * n_threads) // MAX_ROWS * MAX_ROWS
         rows_per_item, panels_per_item = max(SKINNY_ROWS, min(ITEM_ROWS, share)), n_panels
-    codes, ldq = zeros + PANEL_BYTES, code_pitch(n_in) * (2 if is_fine else 1)
+    gamma, beta, eps = arg(args, 22), arg(args, 23), scalars.load_f32(args + 192)
+    normal = zeros + PANEL_BYTES
+    codes, ldq = normal + 4 * n_in, code_pitch(n_in) * (2 if is_fine else 1)
     n_chunks, ld_scales = n_in // chunk, n_in // chunk * 4
     scales = codes + ((rows_per_item - 1) * stride + taps) * ldq
     row_items = (n_rows + rows_per_item - 1) // rows_per_item
@@ -254,7 +268,12 @@ def matmul_int8(args, sync, thread, n_threads):
         count = min(rows_per_item, n_rows - row0)
         if ready != block:
             source = a + batch * a_batch + row0 * stride * ldf
-            round_rows(source, ldf, (count - 1) * stride + taps, n_in, chunk, is_fine, codes, ldq, scales)
+            if gamma:
+                round_normal_rows(
+                    source, ldf, count, gamma, beta, eps, n_in, normal, chunk, is_fine, codes, ldq, scales
+                )  # fmt: skip
+            else:
+                round_rows(source, ldf, (count - 1) * stride + taps, n_in, chunk, is_fine, codes, ldq, scales)
             ready = block
         target = c + batch * c_batch + row0 * ldc
         added = residual + batch * residual_batch + row0 * ldr if residual else NOTHING

@@ -16,11 +16,11 @@ from whisperlite.kernels.matmul_int8 import (
     chunk_bytes_of,
     code_pitch,
     multiply_panel,
+    round_normal_rows,
     round_rows,
 )
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rounding import GELU_LOWEST, ZERO, round_gelu_of_row
-from whisperlite.kernels.rows import normalize_row
 from whisperlite.kernels.scalars import NOTHING, SINGLE, copy_bytes, fill_zero
 from whisperlite.kernels.simd import F32, I32, vector
 from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES
@@ -91,11 +91,9 @@ def mlp_int8(args, sync, thread, n_threads):
         if row0 >= n_rows:
             break
         count, source, target = min(rows_per_item, n_rows - row0), x + row0 * ldx, out + row0 * ldo
-        for row in range(count):
-            normalize_row(source + row * ldx, gamma, beta, n_state, eps, normal)
-            round_rows(
-                normal, NOTHING, SINGLE, n_state, chunk, is_fine, codes + row * ldq, ldq, scales + row * ld_scales
-            )  # fmt: skip
+        round_normal_rows(
+            source, ldx, count, gamma, beta, eps, n_state, normal, chunk, is_fine, codes, ldq, scales
+        )  # fmt: skip
         for i in range(n_hidden_chunks):
             for p in range(hidden_chunk // PANEL):
                 panel = i * (hidden_chunk // PANEL) + p

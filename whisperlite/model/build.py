@@ -16,7 +16,7 @@ from whisperlite.errors import OptionError
 from whisperlite.graph import FLOAT32, INT32, Fact, Graph, NodeId, Size, symbol
 from whisperlite.graph.facts import INT8_LONG
 from whisperlite.graph.infer import complete_attrs, infer_fact
-from whisperlite.graph.passes import allow_rounding, fuse_mlp, optimize, store_weights
+from whisperlite.graph.passes import allow_rounding, fuse_mlp, fuse_norms, optimize, store_weights
 from whisperlite.model.dtypes import KeptDtypes
 
 Heads = Sequence[tuple[int, int]]
@@ -215,5 +215,5 @@ def graph_of(
     attention_dtype = FLOAT32 if kept is None else kept.attention(dims.n_audio_state // dims.n_audio_head)
     graph = optimize(graph, columns, attention_dtype)
     if part == "encoder" and dims.n_audio_state % 32 == 0:  # a decoder's few rows share weights, not rows
-        graph = fuse_mlp(graph, INT8_LONG)
+        graph = fuse_norms(fuse_mlp(graph, INT8_LONG), INT8_LONG)
     return graph if kept is None or kept.may_round is None else allow_rounding(graph, kept.may_round)

@@ -11,6 +11,7 @@ from whisperlite.graph.passes.conv import conv_as_matmul
 from whisperlite.graph.passes.epilogues import fuse_epilogues
 from whisperlite.graph.passes.linears import merge_linears
 from whisperlite.graph.passes.mlp import fuse_mlp
+from whisperlite.graph.passes.norms import fuse_norms
 from whisperlite.graph.passes.padding import fuse_padding
 from whisperlite.graph.passes.rewrite import drop_dead
 from whisperlite.graph.passes.rounding import allow_rounding
@@ -22,6 +23,7 @@ __all__ = [
     "drop_dead",
     "fuse_epilogues",
     "fuse_mlp",
+    "fuse_norms",
     "fuse_padding",
     "lower_attention",
     "merge_linears",

@@ -17,20 +17,17 @@ def fuse_mlp(graph: Graph, dtype: str) -> Graph:
     """
     if all(node.fact.dtype != dtype for _, node in graph):
         return graph
-    users, outputs = graph.users(), set(graph.outputs.values())
-
-    def is_inner(i: NodeId) -> bool:
-        return len(users[i]) == 1 and i not in outputs
+    inner = inner_values(graph)
 
     def visit(rewriter: Rewriter, i: NodeId, node: Node) -> NodeId:
-        if not _is_linear(graph, node, dtype, "none") or not node.attrs["has_residual"]:
+        if not is_plain_linear(graph, node, dtype, "none") or not node.attrs["has_residual"]:
             return rewriter.copy(node)
         x, weight, bias, residual = node.inputs
         hidden = graph[x]
-        if not is_inner(x) or not _is_linear(graph, hidden, dtype, "gelu") or hidden.attrs["has_residual"]:
+        if x not in inner or not is_plain_linear(graph, hidden, dtype, "gelu") or hidden.attrs["has_residual"]:
             return rewriter.copy(node)
         norm = graph[hidden.inputs[0]]
-        if norm.op != "layer_norm" or not is_inner(hidden.inputs[0]) or norm.inputs[0] != residual:
+        if norm.op != "layer_norm" or hidden.inputs[0] not in inner or norm.inputs[0] != residual:
             return rewriter.copy(node)
         inputs = [*norm.inputs, *hidden.inputs[1:], weight, bias]
         name = node.name.rpartition(".")[0]
@@ -39,7 +36,13 @@ def fuse_mlp(graph: Graph, dtype: str) -> Graph:
     return rewrite(graph, visit)
 
 
-def _is_linear(graph: Graph, node: Node, dtype: str, activation: str) -> bool:
+def inner_values(graph: Graph) -> set[NodeId]:
+    """Values that one node alone reads."""
+    users, outputs = graph.users(), set(graph.outputs.values())
+    return {i for i, _ in graph if len(users[i]) == 1 and i not in outputs}
+
+
+def is_plain_linear(graph: Graph, node: Node, dtype: str, activation: str) -> bool:
     """Whether this is a linear of plain rows with a bias."""
     if node.op != "linear" or node.attrs["activation"] != activation or not node.attrs["has_bias"]:
         return False

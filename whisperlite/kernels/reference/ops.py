@@ -138,6 +138,13 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, out: Array, eps: float) -
     out[...] = centred / np.sqrt(variance + np.float32(eps)) * gamma + beta
 
 
+def norm_linear(x: Array, gamma: Array, beta: Array, weight: Array, bias: Array, *, out: Array, eps: float) -> None:
+    """``layer_norm(x) weight' + bias``."""
+    normal = np.empty_like(x)
+    layer_norm(x, gamma, beta, out=normal, eps=eps)
+    out[...] = normal @ weight.T + bias
+
+
 def mlp(
     x: Array,
     gamma: Array,
@@ -337,8 +344,8 @@ def select_rows(x: Array, positions: Array, *, out: Array) -> None:
 OPS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
-        linear, conv1d, pad_frames, transpose_frames, gelu, relu, sigmoid, magnitude, lstm, add, layer_norm, mlp,
-        attention, pack_keys, pack_values, attention_packed, cross_scores, embed, cache_append, cached_attention,
-        select_rows,
+        linear, conv1d, pad_frames, transpose_frames, gelu, relu, sigmoid, magnitude, lstm, add, layer_norm,
+        norm_linear, mlp, attention, pack_keys, pack_values, attention_packed, cross_scores, embed, cache_append,
+        cached_attention, select_rows,
     )
 }  # fmt: skip

@@ -23,7 +23,7 @@ from whisperlite.runtime.lower.attention_ops import (
     lower_pack,
 )
 from whisperlite.runtime.lower.call import Call, Lower, Lowering, Ref
-from whisperlite.runtime.lower.matmul_ops import lower_embed, lower_linear, lower_mlp
+from whisperlite.runtime.lower.matmul_ops import lower_embed, lower_linear, lower_mlp, lower_norm_linear
 from whisperlite.runtime.lower.row_ops import (
     lower_add,
     lower_layer_norm,
@@ -48,6 +48,7 @@ PACK_VALUES = {
 LOWER: dict[str, Lower] = {
     "linear": lower_linear,
     "layer_norm": lower_layer_norm,
+    "norm_linear": lower_norm_linear,
     "mlp": lower_mlp,
     "gelu": lower_rows(rows.gelu_f32),
     "relu": lower_rows(lstm.relu_f32),

@@ -35,6 +35,8 @@ MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16"
 EMBED = {"float32": rows.embed_f32, "float16": halves.embed_f16, "bfloat16": halves.embed_bf16}
 
 
+NO_NORM: dict[str, int | Ref] = {"gamma": 0, "beta": 0, "eps_bits": 0}
+
 # Kernels on quantised weights, by bits of a code, steps of K in a block, and whether it has minima.
 BLOCKS = {
     (8, 32, False): (blocks.matmul_b8, blocks.embed_b8),
@@ -125,7 +127,7 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
         kernel, chunk, item_bytes = matmul_int8.matmul_int8, int8_chunk(n_in, dtype), 1.0
         is_fine = matmul_int8.rounds_to_two_bytes(n_rows, taps * n_in * n_out)
         scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
-        arguments |= {"ldf": lda, "stride": stride, "chunk": chunk, "is_fine": int(is_fine)}
+        arguments |= {"ldf": lda, "stride": stride, "chunk": chunk, "is_fine": int(is_fine)} | NO_NORM
         arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
     elif with_dot:
         kernel, item_bytes = matmul_bf16.matmul_bf16_dot, WEIGHT_BYTES[dtype]
@@ -141,6 +143,45 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     n_bytes = int(item_bytes * n_weights) + 4 * n_batch * n_rows * (n_in + n_out)
     call = Call(node, kernel, arguments, flops, n_bytes, scratch, bool(with_dot), rivals)
     return [*_zero_pad(low, node, pad, n_batch, c_batch), call]
+
+
+def lower_norm_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
+    x, gamma, beta, weight, bias = low.plan.graph[node].inputs
+    dtype, n_rows = low.buffer(weight).dtype, n_rows_of(low.buffer(x).shape)
+    n_in, n_out = low.buffer(x).shape[-1], low.buffer(node).shape[-1]
+    if dtype not in BYTE_CHUNKS:
+        raise BackendError(f"op 'norm_linear' has no kernel for {dtype} weights")
+    chunk, is_fine = int8_chunk(n_in, dtype), matmul_int8.rounds_to_two_bytes(n_rows, n_in * n_out)
+    scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, 1, 1, chunk, is_fine)
+    arguments: dict[str, int | Ref] = {
+        "a": low.pointer(x),
+        "a_batch": 0,
+        "ldf": low.stride(x),
+        "n_batch": 1,
+        "n_rows": n_rows,
+        "taps": 1,
+        "stride": 1,
+        "n_in": n_in,
+        "chunk": chunk,
+        "panels": low.panels(weight),
+        "n_panels": -(-n_out // PANEL),
+        "c": low.pointer(node),
+        "c_batch": 0,
+        "ldc": low.stride(node),
+        "bias": low.table(bias).ctypes.data,
+        "residual": 0,
+        "residual_batch": 0,
+        "ldr": 0,
+        "activation": 0,
+        "gamma": low.table(gamma).ctypes.data,
+        "beta": low.table(beta).ctypes.data,
+        "eps_bits": float_bits(attrs["eps"]),
+        "scratch": Ref((SCRATCH, ""), 0),
+        "scratch_bytes": scratch,
+        "is_fine": int(is_fine),
+    }
+    n_bytes = n_in * n_out + 4 * n_rows * (n_in + n_out)
+    return [Call(node, matmul_int8.matmul_int8, arguments, 2 * n_rows * n_in * n_out, n_bytes, scratch)]
 
 
 def lower_mlp(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
