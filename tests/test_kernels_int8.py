@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernel_memory import Guarded, float_bits, round_up, rows
+from numba import njit
 
 from whisperlite.kernels import attention, attention_int8, matmul_int8, mlp_int8
 from whisperlite.kernels.reference import ops as reference
+from whisperlite.kernels.rounding import round_gelu_of_row
 from whisperlite.kernels.rows import layer_norm_f32
+from whisperlite.kernels.scalars import NOTHING
 from whisperlite.runtime.panels import int8_chunk, new_panels, pack_f32, pack_int8, round_int8, unpack_int8
 
 
@@ -287,6 +290,26 @@ def test_a_norm_before_a_matmul_gives_the_same_bits(n_rows):
     got, _ = multiply(x[None], weight, is_fine=False, dtype="int8_long", norm=(norm.address, offset.address))
     want, _ = multiply(normal.array[None], weight, is_fine=False, dtype="int8_long")
     np.testing.assert_array_equal(got, want)
+
+
+@njit
+def round_gelu(x, size, codes, scale):
+    round_gelu_of_row(x, size, codes, NOTHING, scale)
+
+
+@pytest.mark.parametrize("n", [32, 80, 384])
+@pytest.mark.parametrize("middle, spread", [(0, 1), (0, 12), (-3, 0.5), (4, 3)])
+def test_gelu_is_rounded_from_its_lowest_value_up(n, middle, spread):
+    x = np.linspace(middle - spread, middle + spread, n).astype(np.float32)
+    wanted = np.empty_like(x)
+    reference.gelu(x, out=wanted)
+    source, codes, scale = Guarded.of(x), Guarded((n,), np.uint8), Guarded((1,))
+    round_gelu(source.address, n, codes.address, scale.address)
+    for made in (source, codes, scale):
+        made.check()
+    step = scale.array[0]
+    assert step == pytest.approx((max(wanted.max(), 0) + 0.17) / 255, rel=0.01)
+    assert np.abs(step * codes.array - 0.17 - wanted).max() < 0.51 * step + 4e-4 + 1e-4 * np.abs(x).max()
 
 
 def run_mlp(x, gamma, beta, weights, biases, is_fine):

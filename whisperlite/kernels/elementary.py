@@ -60,6 +60,20 @@ def gelu_fast(b: Builder, x: Value) -> Value:
     return b.fmul(x, fma(b, z, q, const(0.5, n)))
 
 
+def gelu_rough(b: Builder, x: Value) -> Value:
+    """GELU for what becomes bytes next, absolute error 4e-4 for abs(x) < 3.6 and 1e-4 * abs(x) beyond.
+
+    As ``gelu_fast``, of lower degree and in x squared itself.
+    """
+    n = x.type.count
+    z = fmin(b, fmax(b, x, const(-3.6, n)), const(3.6, n))
+    square = b.fmul(z, z)
+    q = const(-5.56598908e-07, n)
+    for c in (2.93328095e-05, -0.00065045081, 0.00804724112, -0.0630993803, 0.396891673):
+        q = fma(b, q, square, const(c, n))
+    return b.fmul(x, fma(b, z, q, const(0.5, n)))
+
+
 def gelu(b: Builder, x: Value) -> Value:
     """``x * (1 + erf(x / sqrt 2)) / 2``, absolute error 3e-7.
 

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.compiler import intrinsic, types
-from whisperlite.kernels.elementary import gelu_fast
+from whisperlite.kernels.elementary import gelu_rough
 from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 
 ZERO = 128  # code of 0 in a row
@@ -50,7 +50,7 @@ def _round_row(units, offset, is_fine=False, of_gelu=False):
             value = simd.load(b, place, kind)
             if not of_gelu:
                 return simd.fabs(b, value)
-            value = gelu_fast(b, value)
+            value = gelu_rough(b, value)
             simd.store(b, value, place)
             return value
 
