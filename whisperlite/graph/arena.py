@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NewType
+from typing import Any, NewType, cast
 
 from whisperlite.errors import GraphError
 from whisperlite.graph.facts import Fact
@@ -128,7 +128,7 @@ class Graph:
         """Add a node of another graph, reading `inputs` of this one.
 
         With that graph, ``old``, given, a node is taken over as it is where its inputs have the same facts: what
-        was inferred from them is known.
+        was inferred from them is known. Elsewhere its fact is inferred anew; its attributes are known to be right.
         """
         if node.op == "input":
             return self.input(node.name, node.fact, node.attrs["mutable"])
@@ -141,7 +141,9 @@ class Graph:
         mine, its = self._nodes, old._nodes
         for new, was in zip(inputs, node.inputs, strict=True):
             if mine[new].fact is not its[was].fact:
-                return self.add(node.op, inputs, node.name, **node.attrs)
+                facts = [mine[source].fact for source in inputs]
+                fact = infer_fact(self._next_label(node.name), node.op, node.attrs, facts)
+                return self._append(Node(node.op, inputs, node.attrs, fact, node.name))
         if inputs != node.inputs:
             node = Node(node.op, inputs, node.attrs, node.fact, node.name)
         return self._append(node)
@@ -169,7 +171,7 @@ class Graph:
 
     def __iter__(self) -> Iterator[tuple[NodeId, Node]]:
         """Pairs of id and node, in order."""
-        return ((NodeId(i), node) for i, node in enumerate(self._nodes))
+        return cast("Iterator[tuple[NodeId, Node]]", enumerate(self._nodes))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Graph):

@@ -63,9 +63,10 @@ def drop_dead(graph: Graph) -> Graph:
     """
     alive = set(graph.outputs.values())
     for i, node in reversed(list(graph)):
-        if i in alive or node.in_place is not None or node.op == "input":
+        if i in alive or node.op == "input" or node.in_place is not None:
             alive.add(i)
-            alive.update(node.inputs)
+            if node.inputs:
+                alive.update(node.inputs)
     if len(alive) == len(graph):
         return graph
     kept = Graph()
