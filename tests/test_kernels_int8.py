@@ -7,7 +7,7 @@ import pytest
 from kernel_memory import Guarded, float_bits, round_up, rows
 from numba import njit
 
-from whisperlite.kernels import attention, attention_int8, matmul_int8, mlp_int8
+from whisperlite.kernels import attention, attention_int8, matmul_int8, mlp_int8, packing_int8
 from whisperlite.kernels.reference import ops as reference
 from whisperlite.kernels.rounding import round_gelu_of_row
 from whisperlite.kernels.rows import layer_norm_f32
@@ -30,7 +30,7 @@ def packed(x, n_head, is_keys):
     head_size = n_state // n_head
     source = rows(x)
     panels = Guarded(panel_shapes(n_audio, n_head, n_ctx, head_size)[0 if is_keys else 1], np.int8)
-    name, kernel = ("k", attention_int8.pack_keys_int8) if is_keys else ("v", attention_int8.pack_values_int8)
+    name, kernel = ("k", packing_int8.pack_keys_int8) if is_keys else ("v", packing_int8.pack_values_int8)
     batch, pitch = source.array.strides[:2]
     arguments = {name: source.address, f"{name}_batch": batch, f"ld{name}": pitch}
     scratch = Guarded((128 * head_size,), np.uint8)

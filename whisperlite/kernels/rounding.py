@@ -1,11 +1,11 @@
-"""Rounding of rows and of weights to the bytes that ``matmul_int8`` multiplies.
+"""Rounding of rows and of weights to bytes.
 
 In: rows of float32. Out: codes and what to multiply them by.
 Knows nothing of: layouts of panels, where rows come from.
 
-Rows become unsigned bytes, weights signed ones. A row is rounded about 128, in one byte or two, or, where it comes
-from GELU, from that function's lowest value up: its negative values lie so close to 0 that half of the codes would
-stand for nothing.
+For ``matmul_int8`` rows become unsigned bytes, weights signed ones. A row is rounded about 128, in one byte or two,
+or, where it comes from GELU, from that function's lowest value up: its negative values lie so close to 0 that half
+of the codes would stand for nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from llvmlite import ir
 from whisperlite.kernels import cpu, simd
 from whisperlite.kernels.compiler import intrinsic, types
 from whisperlite.kernels.elementary import gelu_rough
+from whisperlite.kernels.int8 import ZERO, dot_bytes
 from whisperlite.kernels.simd import F32, I8, I32, int64, vector
 
-ZERO = 128  # code of 0 in a row
 FINE_UNITS = 127 * 256
 GELU_LOWEST = 0.17  # GELU is nowhere below minus this
 GELU_UNITS = 255
@@ -119,6 +119,48 @@ def round_row_fine(typingctx, x, size, codes, low, scale):
 def round_gelu_of_row(typingctx, x, size, codes, low, scale):
     """GELU of ``size`` float32 to bytes, and in the place of x; a value is ``scale * code - GELU_LOWEST``."""
     return _round_row(GELU_UNITS, 0, of_gelu=True)
+
+
+def put_codes(b, values, size, inverse, codes, zero=0):
+    """A row's values times ``inverse`` as bytes plus ``zero`` (0 or 128), to ``codes``.
+
+    ``values(i, count)`` gives ``count`` vectors from the i-th group of ``count`` on; ``size`` is a multiple of two
+    vectors. Gives partial sums of the codes, int32, without ``zero``.
+    """
+    width = cpu.vector_width()
+
+    def rounded(i, count):
+        return [simd.round_saturated(b, b.fmul(x, inverse)) for x in values(i, count)]
+
+    def put_four(b, i, sums):
+        q = rounded(i, 4)
+        quads = simd.pack_bytes(b, [simd.pack_pair(b, *q[:2]), simd.pack_pair(b, *q[2:])], True)
+        coded = b.xor(quads, simd.const_int(0x01010101 * zero, width))
+        simd.store(b, coded, b.add(codes, b.mul(i, int64(4 * width))))
+        return [dot_bytes(b, sums[0], simd.const_int(0x01010101, width), quads)]
+
+    def put_pair(b, i, sums):
+        q = rounded(i, 2)
+        for j, x in enumerate(q):
+            code = b.trunc(b.add(x, simd.const_int(zero, width)), vector(I8, width))
+            simd.store(b, code, b.add(codes, b.add(b.mul(i, int64(2 * width)), int64(j * width))))
+        return [b.add(sums[0], b.add(*q))]
+
+    n_fours = b.sdiv(size, int64(4 * width))
+    sums = simd.loop(b, n_fours, [ir.Constant(vector(I32, width), None)], put_four)
+    (total,) = simd.loop(b, b.sdiv(size, int64(2 * width)), sums, put_pair, b.mul(n_fours, int64(2)))
+    return total
+
+
+def top_of_row(b, values, size):
+    """The largest magnitudes of a row, lane by lane; as ``put_codes``."""
+    width = cpu.vector_width()
+
+    def highest(b, i, tops):
+        return [simd.fmax(b, simd.fabs(b, x), top) for x, top in zip(values(i, 2), tops, strict=True)]
+
+    tops = simd.loop(b, b.sdiv(size, int64(2 * width)), [simd.const(0.0, width)] * 2, highest)
+    return simd.fmax(b, *tops)
 
 
 def _round_weights(is_half):

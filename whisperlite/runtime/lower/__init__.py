@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from whisperlite.errors import BackendError
 from whisperlite.graph import Plan
-from whisperlite.kernels import attention_int8, lstm, packing, rows
+from whisperlite.kernels import lstm, packing, packing_int8, rows
 from whisperlite.runtime.lower.attention_ops import (
     lower_attention_packed,
     lower_cache_append,
@@ -38,12 +38,12 @@ from whisperlite.runtime.weights import Weights
 PACK_KEYS = {
     "float32": packing.pack_keys_f32,
     "float16": packing.pack_keys_f16,
-    "int8": attention_int8.pack_keys_int8,
+    "int8": packing_int8.pack_keys_int8,
 }
 PACK_VALUES = {
     "float32": packing.pack_values_f32,
     "float16": packing.pack_values_f16,
-    "int8": attention_int8.pack_values_int8,
+    "int8": packing_int8.pack_values_int8,
 }
 LOWER: dict[str, Lower] = {
     "linear": lower_linear,
