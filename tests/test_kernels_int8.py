@@ -11,7 +11,6 @@ from whisperlite.kernels import attention, attention_int8, matmul_int8, mlp_int8
 from whisperlite.kernels.reference import ops as reference
 from whisperlite.kernels.rounding import round_gelu_of_row
 from whisperlite.kernels.rows import layer_norm_f32
-from whisperlite.kernels.scalars import NOTHING
 from whisperlite.runtime.panels import int8_chunk, new_panels, pack_f32, pack_int8, round_int8, unpack_int8
 
 
@@ -294,7 +293,7 @@ def test_a_norm_before_a_matmul_gives_the_same_bits(n_rows):
 
 @njit
 def round_gelu(x, size, codes, scale):
-    round_gelu_of_row(x, size, codes, NOTHING, scale)
+    round_gelu_of_row(x, size, codes, scale)
 
 
 @pytest.mark.parametrize("n", [32, 80, 384])

@@ -72,13 +72,13 @@ def memory_needed(checkpoint: Checkpoint, compute_type: str) -> Memory:
 
 
 def _packed_bytes(shape: tuple[int, ...], dtype: str) -> int:
-    if dtype in _ITEM_BYTES and dtype not in BYTE_CHUNKS:
-        axis = 0 if len(shape) > 1 else -1  # a matrix has panels of whole rows
-        padded = prod(shape) // shape[axis] * (-(-shape[axis] // PANEL) * PANEL)
-        return padded * _ITEM_BYTES[dtype]
     if dtype in BYTE_CHUNKS:
         n_in = prod(shape[1:])
         return -(-shape[0] // PANEL) * PANEL * (n_in + INT8_HEAD * n_in // int8_chunk(shape[1], dtype))
+    if dtype in _ITEM_BYTES:
+        axis = 0 if len(shape) > 1 else -1  # a matrix has panels of whole rows
+        padded = prod(shape) // shape[axis] * (-(-shape[axis] // PANEL) * PANEL)
+        return padded * _ITEM_BYTES[dtype]
     bits, size, zero = panel_shape(dtype)
     block_bytes = 2 * (1 if zero is not None else 2) + bits * size // 8
     return -(-shape[0] // PANEL) * PANEL * (shape[1] // size) * block_bytes

@@ -32,6 +32,7 @@ from whisperlite.kernels.tiles import (
     SUBPANELS,
     TILE_COLUMNS,
     TILE_VECTORS,
+    largest_of,
     tile_switch,
 )
 
@@ -45,10 +46,6 @@ ITEM_ROWS = 48  # of one work item: with a panel's chunk their codes stay in L1,
 FINE_WEIGHTS = 1 << 16
 
 
-def _splat_at(b, address, lanes):
-    return simd.splat(b, simd.load(b, address, F32), lanes)
-
-
 def _finish(b, n_rows, sums, scales, row_scales, ld_scales, c, ldc, added, ld_added, residual, ldr):
     """C = sums * scales of rows and columns + added [+ residual], where ``sums(r)`` gives the vectors of a row.
 
@@ -59,7 +56,8 @@ def _finish(b, n_rows, sums, scales, row_scales, ld_scales, c, ldc, added, ld_ad
 
     def emit_rows(with_residual):
         for r in range(n_rows):
-            row_scale = _splat_at(b, b.add(row_scales, b.mul(ld_scales, int64(r))), width)
+            place = b.add(row_scales, b.mul(ld_scales, int64(r)))
+            row_scale = simd.splat(b, simd.load(b, place, F32), width)
             places = (c, ldc), (added, ld_added), (residual, ldr)
             target, other, more = (b.add(first, b.mul(pitch, int64(r))) for first, pitch in places)
             for v, total in enumerate(sums(r)):
@@ -148,7 +146,7 @@ def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, scales):
             if is_fine:
                 round_row_fine(source + 4 * at, chunk, target + at, target + ldq // 2 + at, scale)
             else:
-                round_row(source + 4 * at, chunk, target + at, NOTHING, scale)
+                round_row(source + 4 * at, chunk, target + at, scale)
 
 
 @njit
@@ -160,18 +158,8 @@ def round_normal_rows(x, ldx, n_rows, gamma, beta, eps, n_in, normal, chunk, is_
         round_rows(normal, NOTHING, SINGLE, n_in, chunk, is_fine, codes + row * ldq, ldq, scale)
 
 
-@njit
-def largest_of(n_rows, is_fine):
-    """The most rows that one tile can take of ``n_rows``."""
-    if is_fine:
-        for count in FINE_ROWS:
-            if count <= n_rows:
-                return count
-    else:
-        for count in BYTE_ROWS:
-            if count <= n_rows:
-                return count
-    return 1
+largest_fine_tile = largest_of("int8_fine", FINE_ROWS)
+largest_byte_tile = largest_of("int8", BYTE_ROWS)
 
 
 @njit
@@ -198,13 +186,14 @@ def multiply_panel(
                 rows, target = a + row * step_a, c + row * ldc + 4 * column
                 other = added + row * ld_added + 4 * column
                 more = last + row * ldr + 4 * column if last else NOTHING
-                taken = largest_of(n_rows - row, is_fine)
                 if is_fine:
+                    taken = largest_fine_tile(n_rows - row)
                     fine_tile(
                         taken, rows, step_a, ldq // 2, begun, place, column, n_quads,
                         row_scales + row * step_scales, step_scales, target, ldc, other, ld_added, more, ldr,
                     )  # fmt: skip
                 else:
+                    taken = largest_byte_tile(n_rows - row)
                     int8_tile(
                         taken, rows, step_a, begun, place, column, n_quads, row_scales + row * step_scales,
                         step_scales, target, ldc, other, ld_added, more, ldr,

@@ -112,7 +112,7 @@ def mlp_int8(args, sync, thread, n_threads):
                         made, NOTHING, SINGLE, hidden_chunk, hidden_chunk, is_fine, to, hidden_ldq, scale
                     )  # fmt: skip
                 else:
-                    round_gelu_of_row(made, hidden_chunk, to, NOTHING, scale)
+                    round_gelu_of_row(made, hidden_chunk, to, scale)
         for p in range(n_state // PANEL):
             at = p * PANEL_BYTES
             multiply_panel(

@@ -32,7 +32,7 @@ def _round_row(units, offset, is_fine=False, of_gelu=False):
     kind = vector(F32, width)
 
     def emit(context, b, signature, args):
-        x, size, codes, low, scale = args
+        x, size, codes, *low, scale = args
 
         def value(i):
             return simd.load(b, b.add(x, b.mul(i, int64(4 * width))), kind)
@@ -66,7 +66,7 @@ def _round_row(units, offset, is_fine=False, of_gelu=False):
         def put(b, i, _):
             q, at = rounded(value(i)), b.mul(i, int64(width))
             if is_fine:
-                simd.store(b, b.trunc(q, vector(I8, width)), b.add(low, at), 1)
+                simd.store(b, b.trunc(q, vector(I8, width)), b.add(low[0], at), 1)
                 q = b.ashr(q, simd.const_int(8, width))
             simd.store(b, b.trunc(q, vector(I8, width)), b.add(codes, at), 1)
             return []
@@ -100,23 +100,23 @@ def _round_row(units, offset, is_fine=False, of_gelu=False):
         simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / units)), scale)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 5), emit
+    return types.void(*[types.int64] * (5 if is_fine else 4)), emit
 
 
 @intrinsic
-def round_row(typingctx, x, size, codes, low, scale):
+def round_row(typingctx, x, size, codes, scale):
     """``size`` float32 to bytes; a value is ``scale * (code - 128)``."""
     return _round_row(127, ZERO)
 
 
 @intrinsic
 def round_row_fine(typingctx, x, size, codes, low, scale):
-    """The same to two bytes, ``scale * (256 * (code - 128) + low - 128)``."""
+    """The same to two bytes, low ones at ``low``; ``scale * (256 * (code - 128) + low - 128)``."""
     return _round_row(FINE_UNITS, 256 * ZERO + ZERO, is_fine=True)
 
 
 @intrinsic
-def round_gelu_of_row(typingctx, x, size, codes, low, scale):
+def round_gelu_of_row(typingctx, x, size, codes, scale):
     """GELU of ``size`` float32 to bytes, and in the place of x; a value is ``scale * code - GELU_LOWEST``."""
     return _round_row(GELU_UNITS, 0, of_gelu=True)
 

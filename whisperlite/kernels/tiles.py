@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.compiler import intrinsic, njit, njit_as, types
+from whisperlite.kernels.compiler import intrinsic, njit_as, types
 from whisperlite.kernels.simd import F16, F32, I32, int64, vector
 
 PANEL = 32  # output columns of a weight panel
@@ -199,22 +199,21 @@ def tile_bf16_dot(typingctx, n_rows, a, lda, panel, n_steps, c, ldc, accumulate)
     return tile_switch(_emit_tile, BF16_DOT_KIND, BF16_DOT_ROWS, 8)
 
 
-@njit
-def largest_tile(n_rows):
-    """The most rows that one tile can take of ``n_rows``."""
-    for count in TILE_ROWS:
-        if count <= n_rows:
-            return count
-    return 1
+def largest_of(name, row_counts):
+    """Compile the choice of the most rows, of ``row_counts``, that one tile can take."""
+
+    @njit_as(name)
+    def largest(n_rows):
+        for count in row_counts:
+            if count <= n_rows:
+                return count
+        return 1
+
+    return largest
 
 
-@njit
-def largest_dot_tile(n_rows):
-    """The most rows that one tile of bf16 rows can take of ``n_rows``."""
-    for count in BF16_DOT_ROWS:
-        if count <= n_rows:
-            return count
-    return 1
+largest_tile = largest_of("tile", TILE_ROWS)
+largest_dot_tile = largest_of("bf16_dot", BF16_DOT_ROWS)
 
 
 def _panel_product(name, tile, kind, largest=largest_tile):

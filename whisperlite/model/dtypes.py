@@ -63,7 +63,7 @@ class KeptDtypes:
         stored = self.stored[name]
         as_bytes = self.compute_type == "int8" or (self.compute_type == "default" and stored == "int8")
         if as_bytes and len(shape) > 1 and int8_chunk(shape[1]):
-            # Longer chunks cost less of the encoder's time than of its accuracy; a decode step would gain nothing.
+            # Long chunks save time over many rows, at a little accuracy; a decode step would gain nothing.
             return "int8_long" if name.startswith("encoder.") else "int8"
         if self.compute_type == "bfloat16" and shape[1] % 2 == 0:
             return "bfloat16"

@@ -35,8 +35,6 @@ MATMUL = {"float32": matmul.matmul_f32, "float16": matmul.matmul_f16, "bfloat16"
 EMBED = {"float32": rows.embed_f32, "float16": halves.embed_f16, "bfloat16": halves.embed_bf16}
 
 
-NO_NORM: dict[str, int | Ref] = {"gamma": 0, "beta": 0, "eps_bits": 0}
-
 # Kernels on quantised weights, by bits of a code, steps of K in a block, and whether it has minima.
 BLOCKS = {
     (8, 32, False): (blocks.matmul_b8, blocks.embed_b8),
@@ -100,35 +98,19 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
         if framed or n_batch > 1:
             raise BackendError(f"op 'linear' has no kernel for frames and {dtype} weights")
         return [_block_linear(low, node, attrs, packed)]
-    arguments: dict[str, int | Ref] = {
-        "a": low.pointer(x),
-        "a_batch": a_batch,
-        "n_batch": n_batch,
-        "n_rows": n_rows,
-        "taps": taps,
-        "n_in": n_in,
-        "panels": low.panels(weight),
-        "n_panels": -(-n_out // PANEL),
-        "c": low.pointer(node, pad * ldc),
-        "c_batch": c_batch,
-        "ldc": ldc,
-        "bias": 0 if bias is None else low.table(bias).ctypes.data,
-        "residual": residual_address,
-        "residual_batch": residual_batch,
-        "ldr": ldr,
-        "activation": int(attrs["activation"] == "gelu"),
-    }
+    arguments = _matmul_arguments(low, node, x, weight, bias, n_rows, taps)
+    arguments |= {"n_batch": n_batch, "a_batch": a_batch, "c": low.pointer(node, pad * ldc), "c_batch": c_batch}
+    arguments |= {"residual": residual_address, "residual_batch": residual_batch, "ldr": ldr}
+    arguments["activation"] = int(attrs["activation"] == "gelu")
     with_dot: bool | None = False
     if dtype == "bfloat16" and n_rows > matmul.SKINNY_ROWS and attrs["may_round"]:
         with_dot = takes_dot_products(low.measure)
     rivals = (matmul_bf16.matmul_bf16_dot,) if with_dot is None else ()
     scratch = 0
     if dtype in BYTE_CHUNKS:
-        kernel, chunk, item_bytes = matmul_int8.matmul_int8, int8_chunk(n_in, dtype), 1.0
-        is_fine = matmul_int8.rounds_to_two_bytes(n_rows, taps * n_in * n_out)
-        scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
-        arguments |= {"ldf": lda, "stride": stride, "chunk": chunk, "is_fine": int(is_fine)} | NO_NORM
-        arguments |= {"scratch": Ref((SCRATCH, ""), 0), "scratch_bytes": scratch}
+        kernel, item_bytes = matmul_int8.matmul_int8, 1.0
+        more, scratch = _int8_arguments(low, x, dtype, n_rows, n_out, taps, stride)
+        arguments |= more
     elif with_dot:
         kernel, item_bytes = matmul_bf16.matmul_bf16_dot, WEIGHT_BYTES[dtype]
         scratch = matmul_bf16.dot_scratch_bytes(n_in, taps, stride)
@@ -151,37 +133,57 @@ def lower_norm_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> lis
     n_in, n_out = low.buffer(x).shape[-1], low.buffer(node).shape[-1]
     if dtype not in BYTE_CHUNKS:
         raise BackendError(f"op 'norm_linear' has no kernel for {dtype} weights")
-    chunk, is_fine = int8_chunk(n_in, dtype), matmul_int8.rounds_to_two_bytes(n_rows, n_in * n_out)
-    scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, 1, 1, chunk, is_fine)
-    arguments: dict[str, int | Ref] = {
+    more, scratch = _int8_arguments(low, x, dtype, n_rows, n_out)
+    arguments = _matmul_arguments(low, node, x, weight, bias, n_rows) | more
+    arguments |= {"gamma": low.table(gamma).ctypes.data, "beta": low.table(beta).ctypes.data}
+    arguments["eps_bits"] = float_bits(attrs["eps"])
+    n_bytes = n_in * n_out + 4 * n_rows * (n_in + n_out)
+    return [Call(node, matmul_int8.matmul_int8, arguments, 2 * n_rows * n_in * n_out, n_bytes, scratch)]
+
+
+def _matmul_arguments(
+    low: Lowering, node: NodeId, x: NodeId, weight: NodeId, bias: NodeId | None, n_rows: int, taps: int = 1
+) -> dict[str, int | Ref]:
+    """What every matmul kernel is told, of one batch of plain rows with nothing after them but a bias."""
+    return {
         "a": low.pointer(x),
         "a_batch": 0,
-        "ldf": low.stride(x),
         "n_batch": 1,
         "n_rows": n_rows,
-        "taps": 1,
-        "stride": 1,
-        "n_in": n_in,
-        "chunk": chunk,
+        "taps": taps,
+        "n_in": low.buffer(x).shape[-1],
         "panels": low.panels(weight),
-        "n_panels": -(-n_out // PANEL),
+        "n_panels": -(-low.buffer(node).shape[-1] // PANEL),
         "c": low.pointer(node),
         "c_batch": 0,
         "ldc": low.stride(node),
-        "bias": low.table(bias).ctypes.data,
+        "bias": 0 if bias is None else low.table(bias).ctypes.data,
         "residual": 0,
         "residual_batch": 0,
         "ldr": 0,
         "activation": 0,
-        "gamma": low.table(gamma).ctypes.data,
-        "beta": low.table(beta).ctypes.data,
-        "eps_bits": float_bits(attrs["eps"]),
+    }
+
+
+def _int8_arguments(
+    low: Lowering, x: NodeId, dtype: str, n_rows: int, n_out: int, taps: int = 1, stride: int = 1
+) -> tuple[dict[str, int | Ref], int]:
+    """What ``matmul_int8`` is told beside, without a norm, and the bytes of scratch of a thread."""
+    n_in = low.buffer(x).shape[-1]
+    chunk, is_fine = int8_chunk(n_in, dtype), matmul_int8.rounds_to_two_bytes(n_rows, taps * n_in * n_out)
+    scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
+    arguments: dict[str, int | Ref] = {
+        "ldf": low.stride(x),
+        "stride": stride,
+        "chunk": chunk,
+        "is_fine": int(is_fine),
+        "gamma": 0,
+        "beta": 0,
+        "eps_bits": 0,
         "scratch": Ref((SCRATCH, ""), 0),
         "scratch_bytes": scratch,
-        "is_fine": int(is_fine),
     }
-    n_bytes = n_in * n_out + 4 * n_rows * (n_in + n_out)
-    return [Call(node, matmul_int8.matmul_int8, arguments, 2 * n_rows * n_in * n_out, n_bytes, scratch)]
+    return arguments, scratch
 
 
 def lower_mlp(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Call]:
