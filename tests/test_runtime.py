@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -180,6 +181,32 @@ def test_kernels_are_cached_on_disk(tmp_path):
     again = run_python(RUN_A_KERNEL, WHISPERLITE_CACHE_DIR=str(tmp_path), WHISPERLITE_DEBUG="1")
     assert first.stdout == again.stdout == "10.0\n"
     assert "compiled gelu_f32" in first.stderr and "loaded gelu_f32" in again.stderr
+
+
+ENTRIES_FROM_MANY_THREADS = """
+import threading
+from whisperlite import trace
+from whisperlite.runtime import team
+ready = threading.Barrier(8)
+def ask():
+    ready.wait()
+    for _ in range(50):
+        team._entries()
+        trace.debug(1, "a line")
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_that_ask_at_once_load_entries_once_and_say_so_line_by_line():
+    lines = run_python(ENTRIES_FROM_MANY_THREADS, WHISPERLITE_DEBUG="1").stderr.splitlines()
+    told = [line for line in lines if line != "whisperlite: a line"]
+    assert len(lines) - len(told) == 400
+    names = [re.fullmatch(r"whisperlite: (?:compiled|loaded) (\w+) in [\d.]+ s", line) for line in told]
+    assert [name and name[1] for name in names] == ["run_table", "publish", "serve"]
 
 
 def test_only_what_is_compiled_is_told_of(tmp_path):

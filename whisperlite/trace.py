@@ -15,9 +15,9 @@ from whisperlite import knobs
 
 
 def debug(level: int, message: str) -> None:
-    """Print ``message`` on stderr when ``WHISPERLITE_DEBUG`` is at least ``level``."""
+    """Print ``message`` on stderr, a line in one piece, when ``WHISPERLITE_DEBUG`` is at least ``level``."""
     if knobs.DEBUG.get() >= level:
-        print(f"whisperlite: {message}", file=sys.stderr)
+        print(f"whisperlite: {message}\n", end="", file=sys.stderr)  # the end of the line in the same write
 
 
 CompileListener = Callable[[str, float | None], None]

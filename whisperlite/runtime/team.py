@@ -24,11 +24,18 @@ IDLE_SPINS = 20_000  # rounds of a worker without a job before it sleeps: about 
 
 _teams: dict[int, Team] = {}
 _run_lock = threading.RLock()
+_entries_lock = threading.Lock()
 
 
 @cache
 def _entries():
     """The native entry points ``run_table``, ``publish`` and ``serve``; calling one releases the GIL."""
+    with _entries_lock:  # two threads that ask at once get the same ones, loaded once
+        return _load_entries()
+
+
+@cache
+def _load_entries():
     run, publish, serve = (compile_entry(*interpreter.ENTRIES[name]) for name in ("run_table", "publish", "serve"))
     word = ctypes.c_int64
     return (
