@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from whisperlite.kernels import cpu
-from whisperlite.runtime import packer
+from whisperlite.runtime import packer, team
 from whisperlite.runtime.panels import ALIGNMENT, PACK, PIECE_BYTES, Pool, new_panels, pack_f16, packings
 from whisperlite.runtime.weights import Weights
 
@@ -68,13 +68,13 @@ def test_a_batch_goes_to_another_thread_and_the_rest_stays(monkeypatch):
     monkeypatch.setattr(packer, "BATCH_BYTES", 64 * 128 * 4)
     started, goes_on = threading.Event(), threading.Event()
 
-    def pack(work, release):
+    def run(table):
         started.set()
         goes_on.wait(60)
-        beside(work, release)
+        run_alone(table)
 
-    beside = packer._pack_beside
-    monkeypatch.setattr(packer, "_pack_beside", pack)
+    run_alone = team.run_alone
+    monkeypatch.setattr(team, "run_alone", run)
     rows = np.ones((64, 128), np.float32)
     outs = [new_panels("float32", 64, 128) for _ in range(3)]
     for out in outs:
@@ -88,6 +88,19 @@ def test_a_batch_goes_to_another_thread_and_the_rest_stays(monkeypatch):
     threading.Timer(0.05, goes_on.set).start()
     work.finish()
     assert all((out == 1).all() for out in outs)
+
+
+def test_what_stops_the_other_thread_is_raised_by_finish():
+    def release():
+        raise OSError("the file is gone")
+
+    rows = np.ones((64, 128), np.float32)
+    work = packer.Packer(2, release)
+    work.add(packings("float32", rows, new_panels("float32", 64, 128)))
+    work.start()
+    for _ in range(2):
+        with pytest.raises(OSError, match="the file is gone"):
+            work.finish()
 
 
 def test_callers_on_several_threads_all_wait_for_the_first(monkeypatch):

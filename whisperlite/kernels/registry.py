@@ -152,7 +152,7 @@ def _compile(function: Callable[..., Any], signature: str) -> Any:
     trace.debug(1, f"{'compiled' if first_pass.seen else 'loaded'} {function.__name__} in {seconds:.2f} s")
     if first_pass.seen:
         trace.compiling(function.__name__, seconds)
-        _remove_unused_folders()
+        _once_after_a_compilation()
     return compiled
 
 
@@ -230,6 +230,11 @@ def cache_folder() -> Path | None:
         return None
     mark_used(folder)
     return folder
+
+
+@cache
+def _once_after_a_compilation() -> None:
+    _remove_unused_folders()
 
 
 def _remove_unused_folders() -> None:

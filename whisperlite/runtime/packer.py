@@ -81,6 +81,7 @@ class Packer:
         self._waiting: list[Packing] = []
         self._waiting_bytes = 0
         self._beside: threading.Thread | None = None
+        self._failure: BaseException | None = None
         self._lock = threading.RLock()  # held until all is packed: a second ``finish`` waits for the first
 
     def add(self, packings: Sequence[Packing]) -> None:
@@ -105,12 +106,12 @@ class Packer:
                 calls, scratch = _calls(batch, 1)
                 work.append((table_of(calls), batch, scratch))
             self._beside = threading.Thread(
-                target=_pack_beside, args=(work, self._release), name="whisperlite-pack", daemon=True
+                target=self._pack_beside, args=(work,), name="whisperlite-pack", daemon=True
             )
             self._beside.start()
 
     def finish(self) -> None:
-        """Pack all that waits, and wait for what is being packed."""
+        """Pack all that waits, and wait for what is being packed; raises what stopped the other thread, each time."""
         with self._lock:
             while self._waiting and self._is_busy():  # one by one: a whole team would be a thread too many
                 run_packings([self._waiting.pop(0)], 1)
@@ -118,9 +119,22 @@ class Packer:
             if self._beside is not None:
                 self._beside.join()
                 self._beside = None
+            if self._failure is not None:
+                raise self._failure
             for batch in _batches(self._taken()):
                 run_packings(batch, self._threads)
                 self._release()
+
+    def _pack_beside(self, work: Sequence[tuple[NDArray[Any], list[Packing], NDArray[Any]]]) -> None:
+        """Run tables, each with what it points into. The interpreter is needed between two tables only."""
+        from whisperlite.runtime.team import run_alone
+
+        try:
+            for table, _batch, _scratch in work:
+                run_alone(table)
+                self._release()
+        except BaseException as error:
+            self._failure = error
 
     def _is_busy(self) -> bool:
         return self._beside is not None and self._beside.is_alive()
@@ -142,14 +156,3 @@ def _batches(packings: Sequence[Packing]) -> Iterator[list[Packing]]:
         n_bytes += packing.source.nbytes
     if batch:
         yield batch
-
-
-def _pack_beside(
-    work: Sequence[tuple[NDArray[Any], list[Packing], NDArray[Any]]], release: Callable[[], None]
-) -> None:
-    """Run tables, each with what it points into. The interpreter is needed between two tables only."""
-    from whisperlite.runtime.team import run_alone
-
-    for table, _batch, _scratch in work:
-        run_alone(table)
-        release()
