@@ -111,7 +111,7 @@ class Packer:
             self._beside.start()
 
     def finish(self) -> None:
-        """Pack all that waits, and wait for what is being packed; raises what stopped the other thread, each time."""
+        """Pack all that waits, and wait for what is being packed; raises what stopped the other thread."""
         with self._lock:
             while self._waiting and self._is_busy():  # one by one: a whole team would be a thread too many
                 run_packings([self._waiting.pop(0)], 1)
