@@ -10,6 +10,7 @@ from numba import njit
 from whisperlite.kernels import attention, attention_int8, matmul_int8, mlp_int8, packing_int8
 from whisperlite.kernels.reference import ops as reference
 from whisperlite.kernels.rounding import round_gelu_of_row
+from whisperlite.kernels.rounding_rows import normalize_rows, round_to_bytes
 from whisperlite.kernels.rows import layer_norm_f32
 from whisperlite.runtime.panels import int8_chunk, new_panels, pack_f32, pack_int8, round_int8, unpack_int8
 
@@ -276,8 +277,10 @@ def test_frames_with_taps_and_epilogue(n_frames, n_in, is_fine):
     assert np.abs(got - want - residual).max() < limit * np.abs(sums).max()
 
 
+@pytest.mark.parametrize("is_fine", [True, False])
 @pytest.mark.parametrize("n_rows", [5, 130])
-def test_a_norm_before_a_matmul_gives_the_same_bits(n_rows):
+def test_a_norm_before_a_matmul_is_a_norm_of_its_own(n_rows, is_fine):
+    """To the bit in two bytes; else sums of another order turn a code here and there."""
     rng = np.random.default_rng(n_rows)
     x, gamma, beta = (rng.standard_normal((n, 384)).astype(np.float32) for n in (n_rows, 1, 1))
     weight, normal = rng.standard_normal((64, 384)).astype(np.float32), Guarded((n_rows, 384))
@@ -286,9 +289,67 @@ def test_a_norm_before_a_matmul_gives_the_same_bits(n_rows):
         x=given.address, ldx=given.array.strides[0], gamma=norm.address, beta=offset.address, n_rows=n_rows,
         n_cols=384, eps_bits=float_bits(1e-5), out=normal.address, ldo=4 * 384,
     )  # fmt: skip
-    got, _ = multiply(x[None], weight, is_fine=False, dtype="int8_long", norm=(norm.address, offset.address))
-    want, _ = multiply(normal.array[None], weight, is_fine=False, dtype="int8_long")
-    np.testing.assert_array_equal(got, want)
+    more = {"is_fine": is_fine, "dtype": "int8_long"}
+    got, _ = multiply(x[None], weight, norm=(norm.address, offset.address), **more)
+    want, _ = multiply(normal.array[None], weight, **more)
+    if is_fine:
+        np.testing.assert_array_equal(got, want)
+    assert relative(got, want) < 5e-4
+
+
+@njit
+def round_rows_to_bytes(x, ldx, n_rows, size, codes, ldq, scales):
+    round_to_bytes(x, ldx, n_rows, size, codes, ldq, scales, 8)
+
+
+@pytest.mark.parametrize("size", [16, 80, 128, 384])
+@pytest.mark.parametrize("n_rows", [1, 4, 11])
+def test_rows_are_rounded_about_128(n_rows, size):
+    x = np.random.default_rng(size).standard_normal((n_rows, size)).astype(np.float32)
+    x *= np.logspace(-3, 3, n_rows, dtype=np.float32)[:, None]
+    x[n_rows // 2] = 0
+    source, codes, scales = rows(x, size + 16), Guarded((n_rows, size), np.uint8), Guarded((n_rows, 2))
+    scales.array[:] = -1
+    pitch = source.array.strides[0]
+    round_rows_to_bytes(source.address, pitch, n_rows, size, codes.address, size, scales.address)
+    for made in (source, codes, scales):
+        made.check()
+    tops = np.abs(x).max(1, keepdims=True)
+    np.testing.assert_allclose(scales.array[:, :1], tops / 127, rtol=1e-6)
+    assert (scales.array[:, 1] == -1).all()
+    exact = x / np.maximum(tops, 1e-30) * 127 + 128
+    assert np.abs(codes.array - exact).max() <= 0.5001
+    for row in range(n_rows):
+        alone, scale = Guarded((1, size), np.uint8), Guarded((1, 2))
+        round_rows_to_bytes(source.address + row * pitch, pitch, 1, size, alone.address, size, scale.address)
+        np.testing.assert_array_equal(alone.array[0], codes.array[row])
+        assert scale.array[0, 0] == scales.array[row, 0]
+
+
+@njit
+def normal_rows(x, ldx, n_rows, gamma, beta, size, out, ldo):
+    normalize_rows(x, ldx, n_rows, gamma, beta, size, 1e-5, out, ldo)
+
+
+@pytest.mark.parametrize("size", [16, 80, 384])
+@pytest.mark.parametrize("n_rows", [1, 4, 11])
+def test_rows_go_through_a_norm(n_rows, size):
+    rng = np.random.default_rng(size)
+    x, gamma, beta = (rng.standard_normal((n, size)).astype(np.float32) for n in (n_rows, 1, 1))
+    x += 30 * rng.standard_normal((n_rows, 1)).astype(np.float32)
+    source, out, factor, offset = rows(x, size + 16), Guarded((n_rows, size)), rows(gamma), rows(beta)
+    pitch = source.array.strides[0]
+    normal_rows(source.address, pitch, n_rows, factor.address, offset.address, size, out.address, 4 * size)
+    for made in (source, out):
+        made.check()
+    centred = x.astype(np.float64) - x.mean(1, keepdims=True, dtype=np.float64)
+    want = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * gamma + beta
+    np.testing.assert_allclose(out.array, want, atol=1e-4)
+    for row in range(n_rows):
+        alone = Guarded((1, size))
+        place = source.address + row * pitch
+        normal_rows(place, pitch, 1, factor.address, offset.address, size, alone.address, 4 * size)
+        np.testing.assert_array_equal(alone.array[0], out.array[row])
 
 
 @njit

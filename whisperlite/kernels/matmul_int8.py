@@ -21,7 +21,8 @@ from whisperlite.kernels.int8 import byte_products
 from whisperlite.kernels.matmul import SKINNY_ROWS, finish_rows_fast
 from whisperlite.kernels.packing import pack_panel
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.rounding import round_row, round_row_fine, round_weights_f16, round_weights_f32
+from whisperlite.kernels.rounding import round_row_fine, round_weights_f16, round_weights_f32
+from whisperlite.kernels.rounding_rows import TOGETHER, normalize_rows, round_to_bytes
 from whisperlite.kernels.rows import normalize_row
 from whisperlite.kernels.scalars import NOTHING, SINGLE, fill_zero, load_i32
 from whisperlite.kernels.simd import F32, I8, I32, int64, vector
@@ -139,23 +140,29 @@ def chunk_bytes_of(chunk):
 @njit
 def round_rows(a, lda, n_rows, n_in, chunk, is_fine, codes, ldq, scales):
     """Rows of float32 to codes, ``ldq`` apart, and a float32 for each chunk, those of a row side by side."""
-    for row in range(n_rows):
-        source, target = a + row * lda, codes + row * ldq
-        for i in range(n_in // chunk):
-            at, scale = i * chunk, scales + 4 * (row * (n_in // chunk) + i)
-            if is_fine:
-                round_row_fine(source + 4 * at, chunk, target + at, target + ldq // 2 + at, scale)
-            else:
-                round_row(source + 4 * at, chunk, target + at, scale)
+    n_chunks = n_in // chunk
+    for i in range(n_chunks):
+        at, scale = i * chunk, scales + 4 * i
+        if is_fine:
+            for row in range(n_rows):
+                target = codes + row * ldq + at
+                round_row_fine(a + row * lda + 4 * at, chunk, target, target + ldq // 2, scale + row * 4 * n_chunks)
+        else:
+            round_to_bytes(a + 4 * at, lda, n_rows, chunk, codes + at, ldq, scale, 4 * n_chunks)
 
 
 @njit
 def round_normal_rows(x, ldx, n_rows, gamma, beta, eps, n_in, normal, chunk, is_fine, codes, ldq, scales):
-    """``round_rows`` of the layer norm of rows; ``normal``: scratch of a row."""
-    for row in range(n_rows):
-        normalize_row(x + row * ldx, gamma, beta, n_in, eps, normal)
-        scale = scales + row * (n_in // chunk) * 4
-        round_rows(normal, NOTHING, SINGLE, n_in, chunk, is_fine, codes + row * ldq, ldq, scale)
+    """``round_rows`` of the layer norm of rows; ``normal``: scratch of TOGETHER rows."""
+    row, ldn, ld_scales = 0, 4 * n_in, n_in // chunk * 4
+    while row < n_rows:
+        count = SINGLE if is_fine else min(TOGETHER, n_rows - row)
+        if is_fine:
+            normalize_row(x + row * ldx, gamma, beta, n_in, eps, normal)
+        else:
+            normalize_rows(x + row * ldx, ldx, count, gamma, beta, n_in, eps, normal, ldn)
+        round_rows(normal, ldn, count, n_in, chunk, is_fine, codes + row * ldq, ldq, scales + row * ld_scales)
+        row += count
 
 
 largest_fine_tile = largest_of("int8_fine", FINE_ROWS)
@@ -207,9 +214,9 @@ def rounds_to_two_bytes(n_rows: int, n_weights: int) -> bool:
 
 
 def int8_scratch_bytes(n_rows: int, n_in: int, taps: int, stride: int, chunk: int, is_fine: bool) -> int:
-    """Scratch of one thread: a bias of zeros, a normal row, codes of an item's frames, and their scales."""
+    """Scratch of one thread: a bias of zeros, some normal rows, codes of an item's frames, and their scales."""
     frames = ((n_rows if n_rows <= SKINNY_ROWS else ITEM_ROWS) - 1) * stride + taps
-    return PANEL_BYTES + 4 * n_in + frames * ((n_in + 64) * (2 if is_fine else 1) + n_in // chunk * 4)
+    return PANEL_BYTES + TOGETHER * 4 * n_in + frames * ((n_in + 64) * (2 if is_fine else 1) + n_in // chunk * 4)
 
 
 INT8_MATMUL_PARAMS = (
@@ -239,7 +246,7 @@ def matmul_int8(args, sync, thread, n_threads):
         rows_per_item, panels_per_item = max(SKINNY_ROWS, min(ITEM_ROWS, share)), n_panels
     gamma, beta, eps = arg(args, 22), arg(args, 23), scalars.load_f32(args + 192)
     normal = zeros + PANEL_BYTES
-    codes, ldq = normal + 4 * n_in, code_pitch(n_in) * (2 if is_fine else 1)
+    codes, ldq = normal + TOGETHER * 4 * n_in, code_pitch(n_in) * (2 if is_fine else 1)
     n_chunks, ld_scales = n_in // chunk, n_in // chunk * 4
     scales = codes + ((rows_per_item - 1) * stride + taps) * ldq
     row_items = (n_rows + rows_per_item - 1) // rows_per_item

@@ -21,6 +21,7 @@ from whisperlite.kernels.matmul_int8 import (
 )
 from whisperlite.kernels.registry import arg, claim, kernel
 from whisperlite.kernels.rounding import GELU_LOWEST, ZERO, round_gelu_of_row
+from whisperlite.kernels.rounding_rows import TOGETHER
 from whisperlite.kernels.scalars import NOTHING, SINGLE, copy_bytes, fill_zero
 from whisperlite.kernels.simd import F32, I32, vector
 from whisperlite.kernels.tiles import MAX_ROWS, PANEL, PANEL_BYTES
@@ -45,10 +46,10 @@ def add_lowest(typingctx, bias, panel):
 
 
 def mlp_scratch_bytes(n_state: int, n_hidden: int, chunk: int, hidden_chunk: int, is_fine: bool) -> int:
-    """Scratch of one thread: a row, biases, zeros, some rows in codes with their scales, so their hidden layer."""
+    """Scratch of one thread: normal rows, biases, zeros, rows in codes with their scales, so their hidden layer."""
     n_bytes = 2 if is_fine else 1
     row = n_bytes * (n_state + n_hidden + 128) + (n_state // chunk + n_hidden // hidden_chunk) * 4
-    return 8 * n_state + PANEL_BYTES + ITEM_ROWS * (row + 4 * hidden_chunk)
+    return (TOGETHER + 1) * 4 * n_state + PANEL_BYTES + ITEM_ROWS * (row + 4 * hidden_chunk)
 
 
 @kernel(
@@ -74,7 +75,7 @@ def mlp_int8(args, sync, thread, n_threads):
     output_panel_bytes = n_hidden_chunks * output_chunk_bytes
     ldq, hidden_ldq = code_pitch(n_state) * (2 if is_fine else 1), code_pitch(n_hidden) * (2 if is_fine else 1)
     ld_scales, hidden_ld_scales, lds = 4 * n_chunks, 4 * n_hidden_chunks, 4 * hidden_chunk
-    output_bias = normal + 4 * n_state
+    output_bias = normal + TOGETHER * 4 * n_state
     zeros = output_bias + 4 * n_state
     sums = zeros + PANEL_BYTES
     codes = sums + rows_per_item * lds

@@ -104,12 +104,6 @@ def _round_row(units, offset, is_fine=False, of_gelu=False):
 
 
 @intrinsic
-def round_row(typingctx, x, size, codes, scale):
-    """``size`` float32 to bytes; a value is ``scale * (code - 128)``."""
-    return _round_row(127, ZERO)
-
-
-@intrinsic
 def round_row_fine(typingctx, x, size, codes, low, scale):
     """The same to two bytes, low ones at ``low``; ``scale * (256 * (code - 128) + low - 128)``."""
     return _round_row(FINE_UNITS, 256 * ZERO + ZERO, is_fine=True)
