@@ -8,8 +8,28 @@ Knows nothing of: rows, kernels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cache
 
-from whisperlite.kernels.simd import F32, I32, Builder, Value, const, const_int, fabs, fma, fmax, fmin, rint, vector
+import numpy as np
+from llvmlite import ir
+
+from whisperlite.kernels import simd
+from whisperlite.kernels.simd import (
+    F32,
+    I16,
+    I32,
+    Builder,
+    Value,
+    const,
+    const_int,
+    fabs,
+    fma,
+    fmax,
+    fmin,
+    rint,
+    vector,
+)
 
 
 def exp(b: Builder, x: Value, lowest: float = -87.0) -> Value:
@@ -72,6 +92,68 @@ def gelu_rough(b: Builder, x: Value) -> Value:
     for c in (2.93328095e-05, -0.00065045081, 0.00804724112, -0.0630993803, 0.396891673):
         q = fma(b, q, square, const(c, n))
     return b.fmul(x, fma(b, z, q, const(0.5, n)))
+
+
+LINE = 0.175  # of x; twice as much from LINES_TURN on, where GELU bends less
+LINES_TURN = 7 * LINE
+FIRST_LINE, LAST_LINE = -25, 6
+LINES_END = (0.49 - FIRST_LINE) * LINE - LINES_TURN  # within the outermost lines, on both sides of 0
+LINES_LOWEST = -0.171
+
+
+@cache
+def gelu_lines() -> tuple[list[float], list[float]]:
+    """Slopes and offsets of the 32 straight lines of ``gelu_on_lines``, line i of -25 to 6 at i modulo 32.
+
+    Each is the nearest in quadratic mean, but the outermost have slopes 0 and 1 and go on for ever.
+    """
+    slopes, offsets = [0.0] * 32, [0.0] * 32
+    for i in range(FIRST_LINE, LAST_LINE + 1):
+        start = LINES_TURN + (2 * i - 1 if i > 0 else i - 0.5) * LINE
+        end = LINES_TURN + (2 * i + 1 if i >= 0 else i + 0.5) * LINE
+        if i in (FIRST_LINE, LAST_LINE):
+            inner = min(abs(start), abs(end))
+            slope, offset = float(i == LAST_LINE), -inner * math.erfc(inner / math.sqrt(2)) / 4
+        else:
+            middle, span = (start + end) / 2, end - start
+            xs = [middle + (step / 64 - 0.5) * span for step in range(65)]
+            ys = [x * math.erfc(-x / math.sqrt(2)) / 2 for x in xs]
+            products = [(x - middle) * y for x, y in zip(xs, ys, strict=True)]
+            slope = sum(products) / sum((x - middle) ** 2 for x in xs)
+            offset = sum(ys) / len(ys) - slope * middle
+        slopes[i % 32], offsets[i % 32] = slope, offset
+    return slopes, offsets
+
+
+def gelu_tables() -> tuple[list[Value], list[Value]]:
+    """The slopes and the offsets of ``gelu_lines`` as two vectors of 16 lanes each."""
+    slopes, offsets = (
+        [ir.Constant(vector(F32, 16), [float(np.float32(x)) for x in values[at : at + 16]]) for at in (0, 16)]
+        for values in gelu_lines()
+    )
+    return slopes, offsets
+
+
+def gelu_on_lines(b: Builder, x: Value, slopes: Sequence[Value], offsets: Sequence[Value]) -> Value:
+    """``slope * x + offset`` of the line at x, for 16 lanes and tables made of ``gelu_tables``; with AVX-512 DQ.
+
+    With those tables themselves it is GELU: absolute error 2.1e-3, 6e-4 in quadratic mean for normal x; nowhere
+    below LINES_LOWEST, and above the largest value of GELU so far by 1.3e-3 at most.
+
+    In five instructions. Below 2**23 floats are half as far apart as above: to x as a number that is 2**23 at
+    LINES_TURN, the rounding of the sum itself gives an index of short and of long lines in the lowest bits.
+    """
+    kind, words = vector(F32, 16), vector(I32, 16)
+    nearer_to_0 = ir.Constant(I32, 2)  # the one of smaller magnitude, with the sign of the first
+    limits = [const(LINES_END, 16), nearer_to_0, ir.Constant(kind, None), ir.Constant(I16, -1), ir.Constant(I32, 4)]
+    inside = simd.call(b, "llvm.x86.avx512.mask.range.ps.512", kind, [x, *limits])
+    place = fma(b, inside, const(0.5 / LINE, 16), const(2.0**23 - LINES_TURN / LINE / 2, 16))
+    index = b.bitcast(place, words)
+
+    def entry(table: Sequence[Value]) -> Value:
+        return simd.call(b, "llvm.x86.avx512.vpermi2var.ps.512", kind, [table[0], index, table[1]])
+
+    return fma(b, x, entry(slopes), entry(offsets))
 
 
 def gelu(b: Builder, x: Value) -> Value:

@@ -20,7 +20,7 @@ from whisperlite.kernels.matmul_int8 import (
     round_rows,
 )
 from whisperlite.kernels.registry import arg, claim, kernel
-from whisperlite.kernels.rounding import GELU_LOWEST, ZERO, round_gelu_of_row
+from whisperlite.kernels.rounding import GELU_LOWEST, GELU_SCRATCH_BYTES, ZERO, round_gelu_of_rows
 from whisperlite.kernels.rounding_rows import TOGETHER
 from whisperlite.kernels.scalars import NOTHING, SINGLE, copy_bytes, fill_zero
 from whisperlite.kernels.simd import F32, I32, vector
@@ -46,10 +46,11 @@ def add_lowest(typingctx, bias, panel):
 
 
 def mlp_scratch_bytes(n_state: int, n_hidden: int, chunk: int, hidden_chunk: int, is_fine: bool) -> int:
-    """Scratch of one thread: normal rows, biases, zeros, rows in codes with their scales, so their hidden layer."""
+    """Scratch of one thread: normal rows, biases, zeros, GELU's, some rows in codes, so their hidden layer."""
     n_bytes = 2 if is_fine else 1
     row = n_bytes * (n_state + n_hidden + 128) + (n_state // chunk + n_hidden // hidden_chunk) * 4
-    return (TOGETHER + 1) * 4 * n_state + PANEL_BYTES + ITEM_ROWS * (row + 4 * hidden_chunk)
+    once = (TOGETHER + 1) * 4 * n_state + PANEL_BYTES + GELU_SCRATCH_BYTES
+    return once + ITEM_ROWS * (row + 4 * hidden_chunk)
 
 
 @kernel(
@@ -77,7 +78,8 @@ def mlp_int8(args, sync, thread, n_threads):
     ld_scales, hidden_ld_scales, lds = 4 * n_chunks, 4 * n_hidden_chunks, 4 * hidden_chunk
     output_bias = normal + TOGETHER * 4 * n_state
     zeros = output_bias + 4 * n_state
-    sums = zeros + PANEL_BYTES
+    gelu_scratch = zeros + PANEL_BYTES
+    sums = gelu_scratch + GELU_SCRATCH_BYTES
     codes = sums + rows_per_item * lds
     scales = codes + rows_per_item * ldq
     hidden_codes = scales + rows_per_item * ld_scales
@@ -103,17 +105,20 @@ def mlp_int8(args, sync, thread, n_threads):
                     panels + panel * panel_bytes, NOTHING, sums + p * PANEL_BYTES, lds, bias + panel * PANEL_BYTES,
                     NOTHING, NOTHING,
                 )  # fmt: skip
+            to, scales_to = hidden_codes + i * hidden_chunk, hidden_scales + 4 * i
+            if not is_fine:
+                round_gelu_of_rows(
+                    sums, lds, count, hidden_chunk, to, hidden_ldq, scales_to, hidden_ld_scales, gelu_scratch
+                )  # fmt: skip
+                continue
             for row in range(count):
-                made, to = sums + row * lds, hidden_codes + row * hidden_ldq + i * hidden_chunk
-                scale = hidden_scales + row * hidden_ld_scales + 4 * i
-                if is_fine:
-                    for at in range(0, lds, PANEL_BYTES):
-                        finish_row_fast(made + at, NOTHING, NOTHING, SINGLE, made + at)
-                    round_rows(
-                        made, NOTHING, SINGLE, hidden_chunk, hidden_chunk, is_fine, to, hidden_ldq, scale
-                    )  # fmt: skip
-                else:
-                    round_gelu_of_row(made, hidden_chunk, to, scale)
+                made = sums + row * lds
+                for at in range(0, lds, PANEL_BYTES):
+                    finish_row_fast(made + at, NOTHING, NOTHING, SINGLE, made + at)
+                round_rows(
+                    made, NOTHING, SINGLE, hidden_chunk, hidden_chunk, is_fine, to + row * hidden_ldq, hidden_ldq,
+                    scales_to + row * hidden_ld_scales,
+                )  # fmt: skip
         for p in range(n_state // PANEL):
             at = p * PANEL_BYTES
             multiply_panel(

@@ -3,9 +3,9 @@
 In: rows of float32. Out: codes and what to multiply them by.
 Knows nothing of: layouts of panels, where rows come from.
 
-For ``matmul_int8`` rows become unsigned bytes, weights signed ones. A row is rounded about 128, in one byte or two,
-or, where it comes from GELU, from that function's lowest value up: its negative values lie so close to 0 that half
-of the codes would stand for nothing.
+For ``matmul_int8`` rows become unsigned bytes, weights signed ones. A row is rounded about 128, to two bytes (in
+``rounding_rows`` to one), or, where it comes from GELU, from that function's lowest value up: its negative values lie
+so close to 0 that half of the codes would stand for nothing.
 """
 
 from __future__ import annotations
@@ -13,106 +13,210 @@ from __future__ import annotations
 from llvmlite import ir
 
 from whisperlite.kernels import cpu, simd
-from whisperlite.kernels.compiler import intrinsic, types
-from whisperlite.kernels.elementary import gelu_rough
+from whisperlite.kernels.compiler import intrinsic, njit, types
+from whisperlite.kernels.elementary import LINES_LOWEST, gelu_on_lines, gelu_rough, gelu_tables
 from whisperlite.kernels.int8 import ZERO, dot_bytes
-from whisperlite.kernels.simd import F32, I8, I32, int64, vector
+from whisperlite.kernels.scalars import load_f32, store_f32
+from whisperlite.kernels.simd import F32, I8, I16, I32, int64, vector
 
 FINE_UNITS = 127 * 256
-GELU_LOWEST = 0.17  # GELU is nowhere below minus this
+GELU_LOWEST = -LINES_LOWEST
 GELU_UNITS = 255
-
-
-def _round_row(units, offset, is_fine=False, of_gelu=False):
-    """One chunk of a row, a multiple of 16, to codes and the number that they count in.
-
-    ``offset`` is the code of 0; with ``of_gelu`` x becomes GELU of x, whose codes begin at -GELU_LOWEST instead.
-    """
-    width = cpu.vector_width()
-    kind = vector(F32, width)
-
-    def emit(context, b, signature, args):
-        x, size, codes, *low, scale = args
-
-        def value(i):
-            return simd.load(b, b.add(x, b.mul(i, int64(4 * width))), kind)
-
-        def places(i):
-            """Of four vectors from the i-th group of four on."""
-            first = b.add(x, b.mul(i, int64(16 * width)))
-            return [simd.offset(b, first, 4 * width * j) for j in range(4)]
-
-        def values(i):
-            return [simd.load(b, place, kind) for place in places(i)]
-
-        def prepared(place):
-            """What counts for the largest."""
-            value = simd.load(b, place, kind)
-            if not of_gelu:
-                return simd.fabs(b, value)
-            value = gelu_rough(b, value)
-            simd.store(b, value, place)
-            return value
-
-        def highest(b, i, tops):
-            return [simd.fmax(b, prepared(b.add(x, b.mul(i, int64(4 * width)))), tops[0])]
-
-        def highest_of_four(b, i, tops):
-            return [simd.fmax(b, prepared(place), top) for place, top in zip(places(i), tops, strict=True)]
-
-        def rounded(x):
-            return simd.round_saturated(b, simd.fma(b, x, inverse, zero))
-
-        def put(b, i, _):
-            q, at = rounded(value(i)), b.mul(i, int64(width))
-            if is_fine:
-                simd.store(b, b.trunc(q, vector(I8, width)), b.add(low[0], at), 1)
-                q = b.ashr(q, simd.const_int(8, width))
-            simd.store(b, b.trunc(q, vector(I8, width)), b.add(codes, at), 1)
-            return []
-
-        def put_four(b, i, _):
-            q = [rounded(x) for x in values(i)]
-            quads = simd.pack_bytes(b, [simd.pack_pair(b, *q[:2]), simd.pack_pair(b, *q[2:])], False)
-            simd.store(b, quads, b.add(codes, b.mul(i, int64(4 * width))), 1)
-            return []
-
-        n_vectors = b.sdiv(size, int64(width))
-        n_fours = b.sdiv(n_vectors, int64(4))
-        begun = b.mul(n_fours, int64(4))
-        tops = simd.loop(b, n_fours, [simd.const(0.0, width)] * 4, highest_of_four)
-        tops = [simd.fmax(b, simd.fmax(b, tops[0], tops[1]), simd.fmax(b, tops[2], tops[3]))]
-        (top,) = simd.loop(b, n_vectors, tops, highest, begun)
-        top = simd.reduce_lanes(b, top, simd.fmax)
-        if of_gelu:
-            top = b.fadd(top, ir.Constant(F32, GELU_LOWEST))
-        factor = simd.per(b, units, top)
-        inverse = simd.splat(b, factor, width)
-        if of_gelu:
-            zero = simd.splat(b, b.fmul(factor, ir.Constant(F32, GELU_LOWEST)), width)
-        else:
-            zero = simd.const(float(offset), width)
-        if is_fine:
-            begun = int64(0)
-        else:
-            simd.loop(b, n_fours, [], put_four)
-        simd.loop(b, n_vectors, [], put, begun)
-        simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / units)), scale)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * (5 if is_fine else 4)), emit
+GELU_MARGIN = 2e-3  # above GELU of a row's largest value, for the errors of both of its approximations
+LANES = cpu.vector_width()
+GELU_SCRATCH_BYTES = 4 * LANES * (LANES + 2)
 
 
 @intrinsic
 def round_row_fine(typingctx, x, size, codes, low, scale):
-    """The same to two bytes, low ones at ``low``; ``scale * (256 * (code - 128) + low - 128)``."""
-    return _round_row(FINE_UNITS, 256 * ZERO + ZERO, is_fine=True)
+    """``size`` float32, a multiple of 16, to two bytes, low ones at ``low``.
+
+    A value is ``scale * (256 * (code - 128) + low - 128)``.
+    """
+
+    def emit(context, b, signature, args):
+        x, size, codes, low, scale = args
+        width = cpu.vector_width()
+
+        def value(i):
+            return simd.load(b, b.add(x, b.mul(i, int64(4 * width))), vector(F32, width))
+
+        def highest(b, i, tops):
+            values = [value(b.add(b.mul(i, int64(len(tops))), int64(j))) for j in range(len(tops))]
+            return [simd.fmax(b, simd.fabs(b, x), top) for x, top in zip(values, tops, strict=True)]
+
+        def put(b, i, _):
+            q, at = simd.round_saturated(b, simd.fma(b, value(i), inverse, zero)), b.mul(i, int64(width))
+            simd.store(b, b.trunc(q, vector(I8, width)), b.add(low, at), 1)
+            q = b.ashr(q, simd.const_int(8, width))
+            simd.store(b, b.trunc(q, vector(I8, width)), b.add(codes, at), 1)
+            return []
+
+        n_vectors = b.sdiv(size, int64(width))
+        n_fours = b.sdiv(n_vectors, int64(4))
+        tops = simd.loop(b, n_fours, [simd.const(0.0, width)] * 4, highest)
+        tops = [simd.fmax(b, simd.fmax(b, tops[0], tops[1]), simd.fmax(b, tops[2], tops[3]))]
+        (top,) = simd.loop(b, n_vectors, tops, highest, b.mul(n_fours, int64(4)))
+        top = simd.reduce_lanes(b, top, simd.fmax)
+        inverse, zero = simd.splat(b, simd.per(b, FINE_UNITS, top), width), simd.const(256.0 * ZERO + ZERO, width)
+        simd.loop(b, n_vectors, [], put)
+        simd.store(b, b.fmul(top, ir.Constant(F32, 1.0 / FINE_UNITS)), scale)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), emit
 
 
 @intrinsic
-def round_gelu_of_row(typingctx, x, size, codes, scale):
-    """GELU of ``size`` float32 to bytes, and in the place of x; a value is ``scale * code - GELU_LOWEST``."""
-    return _round_row(GELU_UNITS, 0, of_gelu=True)
+def _highest_of_row(typingctx, x, size, tops):
+    """The highest values of a row of float32 and 0, lane by lane, to ``tops``."""
+
+    def emit(context, b, signature, args):
+        x, size, tops = args
+        width = cpu.vector_width()
+
+        def highest(b, i, found):
+            first = b.add(x, b.mul(i, int64(4 * width * len(found))))
+            places = [simd.offset(b, first, 4 * width * j) for j in range(len(found))]
+            values = [simd.load(b, place, vector(F32, width)) for place in places]
+            return [simd.fmax(b, value, top) for value, top in zip(values, found, strict=True)]
+
+        n_vectors = b.sdiv(size, int64(width))
+        n_fours = b.sdiv(n_vectors, int64(4))
+        found = simd.loop(b, n_fours, [simd.const(0.0, width)] * 4, highest)
+        found = [simd.fmax(b, simd.fmax(b, *found[:2]), simd.fmax(b, *found[2:]))]
+        found = simd.loop(b, n_vectors, found, highest, b.mul(n_fours, int64(4)))
+        simd.store(b, found[0], tops)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), emit
+
+
+@intrinsic
+def _gelu_units(typingctx, tops, n_rows, factors):
+    """For rows whose ``tops`` are known, up to a vector's lanes of them, how many codes are 1, and what a code is.
+
+    The first go to ``factors``, the others behind them. GELU of a row's highest value is the highest of GELU, which
+    where it falls is negative.
+    """
+
+    def emit(context, b, signature, args):
+        tops, n_rows, factors = args
+        width = cpu.vector_width()
+        rows = []
+        for r in range(width):
+            row = b.select(b.icmp_signed("<", int64(r), n_rows), int64(r), int64(0))
+            rows.append(simd.load(b, b.add(tops, b.mul(row, int64(4 * width))), vector(F32, width)))
+        top = gelu_rough(b, simd.reduce_each(b, rows, simd.fmax))
+        span = b.fadd(simd.fmax(b, top, simd.const(0.0, width)), simd.const(GELU_LOWEST + GELU_MARGIN, width))
+        simd.store(b, simd.per(b, GELU_UNITS, span), factors)
+        simd.store(b, b.fmul(span, simd.const(1.0 / GELU_UNITS, width)), simd.offset(b, factors, 4 * width))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), emit
+
+
+def _has_lines():
+    """Whether there is every instruction that ``_codes_on_lines`` names."""
+    return simd.has_look_up() and {"avx512dq", "avx512bw"} <= cpu.features()
+
+
+def _codes_on_lines(b, factor):
+    """GELU by straight lines, ``factor`` times it as codes: functions of four vectors and of one.
+
+    Lines begin at 2**15: of the bits of such a float, those from the eighth on are a code.
+    """
+    words = vector(I32, 16)
+    slopes, offsets = gelu_tables()
+    lowest, start = simd.const(GELU_LOWEST, 16), simd.const(2.0**15 + 0.5, 16)
+    slopes = [b.fmul(x, factor) for x in slopes]
+    offsets = [simd.fma(b, b.fadd(x, lowest), factor, start) for x in offsets]
+
+    def coded(x):
+        return b.bitcast(gelu_on_lines(b, x, slopes, offsets), words)
+
+    def single(x):
+        return b.lshr(coded(x), simd.const_int(8, 16))
+
+    def pair(x, y):
+        # The code of x in byte 0, that of y in byte 1; above them are bits that only one of the two has, 0x47.
+        choice, a_if_choice_else_c = simd.const_int(0x0047FF00, 16), ir.Constant(I32, 0xCA)
+        parts = [choice, coded(y), single(x), a_if_choice_else_c]
+        return simd.call(b, "llvm.x86.avx512.pternlog.d.512", words, parts)
+
+    def quads(x):
+        pairs = [pair(*x[:2]), pair(*x[2:])]
+        codes = simd.call(b, "llvm.x86.avx512.packusdw.512", vector(I16, 32), pairs)
+        codes = b.bitcast(codes, vector(I8, 64))
+        order = [lane // 4 * 16 + lane % 4 * 2 + j // 2 * 8 + j % 2 for j in range(4) for lane in range(16)]
+        return b.shuffle_vector(codes, ir.Constant(codes.type, ir.Undefined), ir.Constant(vector(I32, 64), order))
+
+    return quads, single
+
+
+def _codes_by_polynomial(b, factor):
+    """The same on other CPUs."""
+    zero = b.fmul(factor, simd.const(GELU_LOWEST, factor.type.count))
+
+    def single(x):
+        return simd.round_saturated(b, simd.fma(b, gelu_rough(b, x), factor, zero))
+
+    def quads(x):
+        q = [single(part) for part in x]
+        return simd.pack_bytes(b, [simd.pack_pair(b, *q[:2]), simd.pack_pair(b, *q[2:])], False)
+
+    return quads, single
+
+
+@intrinsic
+def _put_gelu_codes(typingctx, x, size, codes, factor):
+    """GELU of a row as bytes."""
+
+    def emit(context, b, signature, args):
+        x, size, codes, factor = args
+        width = cpu.vector_width()
+        factor = simd.splat(b, simd.load(b, factor, F32), width)
+        quads, single = (_codes_on_lines if _has_lines() else _codes_by_polynomial)(b, factor)
+
+        def values(i, count):
+            first = b.add(x, b.mul(i, int64(4 * width * count)))
+            return [simd.load(b, simd.offset(b, first, 4 * width * j), vector(F32, width)) for j in range(count)]
+
+        def put_four(b, i, _):
+            simd.store(b, quads(values(i, 4)), b.add(codes, b.mul(i, int64(4 * width))), 1)
+            return []
+
+        def put(b, i, _):
+            code = b.trunc(single(*values(i, 1)), vector(I8, width))
+            simd.store(b, code, b.add(codes, b.mul(i, int64(width))), 1)
+            return []
+
+        n_vectors = b.sdiv(size, int64(width))
+        n_fours = b.sdiv(n_vectors, int64(4))
+        simd.loop(b, n_fours, [], put_four)
+        simd.loop(b, n_vectors, [], put, b.mul(n_fours, int64(4)))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), emit
+
+
+@njit
+def round_gelu_of_rows(x, ldx, n_rows, size, codes, ldq, scales, ld_scales, scratch):
+    """GELU of ``size`` float32, a multiple of 16, of each row to bytes; a value is ``scale * code - GELU_LOWEST``.
+
+    A group of rows is looked through before the first of it is rounded: none waits for what its scale takes.
+    ``scratch``: GELU_SCRATCH_BYTES.
+    """
+    row0, factors = 0, scratch + 4 * LANES * LANES
+    while row0 < n_rows:
+        count = min(LANES, n_rows - row0)
+        for r in range(count):
+            _highest_of_row(x + (row0 + r) * ldx, size, scratch + 4 * LANES * r)
+        _gelu_units(scratch, count, factors)
+        for r in range(count):
+            row = row0 + r
+            _put_gelu_codes(x + row * ldx, size, codes + row * ldq, factors + 4 * r)
+            store_f32(scales + row * ld_scales, load_f32(factors + 4 * (LANES + r)))
+        row0 += count
 
 
 def put_codes(b, values, size, inverse, codes, zero=0):
