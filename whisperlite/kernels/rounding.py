@@ -4,8 +4,8 @@ In: rows of float32. Out: codes and what to multiply them by.
 Knows nothing of: layouts of panels, where rows come from.
 
 For ``matmul_int8`` rows become unsigned bytes, weights signed ones. A row is rounded about 128, to two bytes (in
-``rounding_rows`` to one), or, where it comes from GELU, from that function's lowest value up: its negative values lie
-so close to 0 that half of the codes would stand for nothing.
+``rounding_rows`` to one), or, where it comes from GELU, from that function's lowest value up: its negative values
+lie so close to 0 that half of the codes would stand for nothing.
 """
 
 from __future__ import annotations
