@@ -1,4 +1,4 @@
-"""What a draft model gains or costs: milliseconds per token by the part of drafted tokens that is accepted.
+"""What a draft model gains or costs: how many times faster decoding is, by the part of drafted tokens accepted.
 
 In: two published sizes, made with random weights. Out: a table in Markdown.
 Knows nothing of: how drafts are checked.
@@ -7,7 +7,8 @@ Knows nothing of: how drafts are checked.
 
 Random weights agree on nothing, and speed does not depend on their values. So the draft does all its work and its
 choice is then written over: the token that the model will choose, with the given probability, or another one. The
-tokens that come out are held against those without a draft.
+tokens that come out are held against those without a draft. Each way is timed next to decoding without a draft, in
+every round. Adaptive drafts keep what they learn, as from window to window; the first round is not counted.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import numpy as np
 from benchmarks.random_models import cached_random_model
 from benchmarks.tables import format_table, progress
 from whisperlite.api import WhisperModel
-from whisperlite.decode import DecodingOptions, Draft, DraftModel, decode, make_draft_model
+from whisperlite.decode import DecodingOptions, Draft, decode, make_draft_model
 
-ADAPTIVE = None
+ADAPTIVE, WITHOUT = None, "without a draft"
 CERTAIN = 1e4  # a logit above all others
 
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compute-type", default="default", help="of both; default %(default)s")
     add("--threads", type=int, default=2)
     add("--tokens", type=int, default=96, help="decoded each time; default %(default)s")
-    add("--repeats", type=int, default=5, help="rounds; the fastest of each counts; default %(default)s")
+    add("--repeats", type=int, default=5, help="rounds; the median of their ratios counts; default %(default)s")
     add("--acceptance", default="0,0.3,0.5,0.6,0.7,0.8,0.9,1", help="default %(default)s")
     add("--lengths", default="2,4,8", help="fixed draft_tokens beside the adaptive one; default %(default)s")
     add("--cpu-time", action="store_true", help="count CPU seconds, for a busy machine; with one thread")
@@ -85,28 +86,37 @@ class ScriptedDraft:
 
 @dataclass(frozen=True)
 class Case:
-    """One way to decode: nothing accepted is ``acceptance`` 0; ``length`` None is the adaptive one."""
+    """One way to decode: nothing accepted is ``acceptance`` 0; ``length`` None is the adaptive one.
+
+    With ``encodes`` the draft encodes the audio in the call, where it is used; else before.
+    """
 
     acceptance: float
     length: int | None
+    encodes: bool = False
+
+    @property
+    def name(self) -> str:
+        if self.length is None:
+            return "with its encoder" if self.encodes else "adaptive"
+        return f"{self.length} at a time"
 
 
-def fastest(
+def by_turns(
     ways: dict[Any, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[Any, float]:
-    """Milliseconds of the fastest call of each, called by turns after one to warm up."""
-    best = dict.fromkeys(ways, np.inf)
-    for turn in range(repeats + 1):
+) -> dict[Any, np.ndarray]:
+    """Milliseconds of each call of each way, (repeats,), called by turns after one to warm up."""
+    found: dict[Any, list[float]] = {key: [] for key in ways}
+    for _ in range(repeats + 1):
         for key, call in ways.items():
             started = clock()
             call()
-            if turn:
-                best[key] = min(best[key], 1e3 * (clock() - started))
-    return best
+            found[key].append(1e3 * (clock() - started))
+    return {key: np.array(times[1:]) for key, times in found.items()}
 
 
 def measure(size: str, small: WhisperModel, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one model, in milliseconds; decoding is per token, without encoders."""
+    """All figures of one model: milliseconds, of decoding per token and without encoders; ratios by acceptance."""
     large = WhisperModel(cached_random_model(size), compute_type=options.compute_type, threads=options.threads)
     main, draft = large._model, small._model
     tokenizer = large.tokenizer("en", "transcribe")
@@ -120,11 +130,12 @@ def measure(size: str, small: WhisperModel, options: argparse.Namespace) -> dict
     tokens, n_context = np.array(expected.tokens), len(tokenizer.sot_sequence) + 1
     wrong = (tokenizer.encode(" the")[0], tokenizer.encode(" a")[0])
     differing: set[Case] = set()
+    clock = time.process_time if options.cpu_time else time.perf_counter
 
     def way(case: Case) -> Callable[[], None]:
-        made = make_draft_model(main, draft)
         scripted = ScriptedDraft(draft, tokens, n_context, wrong, case.acceptance)
-        by = Draft(DraftModel(scripted, False, made.step_cost), heard)
+        hears = (lambda: draft.encode(mel)) if case.encodes else heard
+        by = Draft(make_draft_model(main, scripted, clock=clock), hears)
         chosen = DecodingOptions(**{**vars(plain), "draft_tokens": case.length})
 
         def call() -> None:
@@ -134,35 +145,36 @@ def measure(size: str, small: WhisperModel, options: argparse.Namespace) -> dict
 
         return call
 
-    cases = [
-        Case(float(acceptance), length)
-        for acceptance in options.acceptance.split(",")
-        for length in (ADAPTIVE, *map(int, options.lengths.split(",")))
-    ]
-    ways: dict[Any, Callable[[], Any]] = {case: way(case) for case in cases}
-    ways["plain"] = lambda: decode(main, tokenizer, features, plain, cross=cross)
+    ways: dict[Any, Callable[[], Any]] = {}
+    acceptances = [float(acceptance) for acceptance in options.acceptance.split(",")]
+    for acceptance in acceptances:
+        fixed = [Case(acceptance, int(length)) for length in options.lengths.split(",")]
+        for case in (Case(acceptance, ADAPTIVE), Case(acceptance, ADAPTIVE, encodes=True), *fixed):
+            ways[WITHOUT, case] = lambda: decode(main, tokenizer, features, plain, cross=cross)
+            ways[case] = way(case)
     ways["encoder"], ways["draft's encoder"] = lambda: main.encode(mel), lambda: draft.encode(mel)
-    found = fastest(ways, options.repeats, time.process_time if options.cpu_time else time.perf_counter)
-    per_token = {key: ms / options.tokens for key, ms in found.items() if key == "plain" or isinstance(key, Case)}
+    found = by_turns(ways, options.repeats, clock)
+    cases = [case for case in ways if isinstance(case, Case)]
+    faster = {case: float(np.median(found[WITHOUT, case] / found[case])) for case in cases}
     return {
         "model": size,
-        "step_cost": make_draft_model(main, draft).step_cost,
-        "plain": per_token["plain"],
-        "encoder": found["encoder"],
-        "draft_encoder": found["draft's encoder"],
-        "rows": [[case.acceptance, case.length, per_token[case]] for case in cases],
+        "step_cost": make_draft_model(main, draft).history.step_cost,
+        "plain": min(found[WITHOUT, case].min() for case in cases) / options.tokens,
+        "encoder": found["encoder"].min(),
+        "draft_encoder": found["draft's encoder"].min(),
+        "rows": [[case.acceptance, case.name, ratio] for case, ratio in faster.items()],
         "differing": len(differing),
     }
 
 
 def table(found: dict[str, Any]) -> str:
-    """Milliseconds per token, and how many times faster than without a draft."""
-    lengths = list(dict.fromkeys(row[1] for row in found["rows"]))
-    head = ["accepted", *("adaptive" if length is None else f"{length} at a time" for length in lengths)]
+    """How many times faster than without a draft."""
+    head = ["accepted", *dict.fromkeys(name for _, name, _ in found["rows"])]
     lines = []
     for acceptance in dict.fromkeys(row[0] for row in found["rows"]):
-        cells = [ms for at, _, ms in found["rows"] if at == acceptance]
-        lines.append([f"{acceptance:.0%}", *(f"{ms:.2f} ({found['plain'] / ms:.2f}x)" for ms in cells)])
+        lines.append(
+            [f"{acceptance:.0%}", *(f"{ratio:.2f}x" for at, _, ratio in found["rows"] if at == acceptance)]
+        )
     return format_table(head, lines, markdown=True)
 
 
@@ -180,7 +192,7 @@ def run(options: argparse.Namespace) -> int:
         print(
             f"\n{size} with {options.draft}, {options.compute_type}, {options.threads} threads: "
             f"{found['plain']:.2f} ms per token without a draft; encoder {found['encoder']:.0f} ms, the draft's "
-            f"{found['draft_encoder']:.0f} ms; a step of the draft counts as {found['step_cost']:.2f} of one\n"
+            f"{found['draft_encoder']:.0f} ms; by its size a step of the draft is {found['step_cost']:.2f} of one\n"
         )
         print(table(found), flush=True)
         if found["differing"]:

@@ -20,7 +20,6 @@ from whisperlite.decode import (
     decode_with_fallback,
     make_draft_model,
 )
-from whisperlite.decode.draft import DraftLength
 from whisperlite.decode.options import RuleOptions
 from whisperlite.errors import OptionError
 from whisperlite.model import Whisper
@@ -92,25 +91,28 @@ def test_a_perfect_draft_saves_passes():
     assert len(model.prompts) - 1 == 4 and model.n_steps == 0
 
 
-def test_a_useless_draft_is_left_alone():
-    """With nothing to go by but rejections the rest of the window is decoded without it."""
-    long = [ts(0), *[2 + i % 12 for i in range(60)]]
-    script = wobbly(long)
-    _, [result], _, model = pair(script, lambda audio, tokens: {17: 20.0}, without_timestamps=True)
-    assert result.draft is not None and result.draft.accepted == 0 and 4 < result.draft.drafted < 30
-    assert result.draft.reason.startswith("does not pay at acceptance 0.")
-    assert model.n_steps > 20
+def test_the_draft_reads_only_what_it_has_not_read():
+    """After a rejection the model's token alone: a step. After a round taken whole, its own last one too."""
+    script = wobbly(SPOKEN)
+    for says, prompts in ((lambda audio, tokens: {17: 20.0}, 0), (script, 4)):
+        model, draft = FakeModel(script), FakeModel(says)
+        options = DecodingOptions(language="en", draft_tokens=2)
+        decode(
+            model, TOKENIZER, one_window(model), options,
+            draft=Draft(make_draft_model(model, draft), one_window(draft)),
+        )  # fmt: skip
+        assert len(draft.prompts) - 1 == prompts
+        assert all(len(prompt) == 2 for prompt in draft.prompts[1:])
 
 
-def test_the_length_follows_the_acceptance():
-    length = DraftLength(step_cost=0.2)
-    first = length.next()
-    length.note(40, 40)
-    assert length.next() > first > 0
-    length.note(0, 200)
-    assert length.next() == 0
-    assert DraftLength(step_cost=1.0).next() == 0
-    assert DraftLength(step_cost=1.0, fixed=5).next() == 5
+def test_a_batch_with_an_adaptive_draft():
+    """Steps without it come first: it then has several tokens to read, more than the shortest window has."""
+    windows = [SPOKEN, [], [ts(0), 2], [ts(0), *range(2, 15), ts(4.0)]]
+    script = wobbly(*windows)
+    for every in (1, 3, 1000):
+        expected, drafted, _, _ = pair(script, mistaken(script, every), n=4)
+        same(expected, drafted)
+        assert drafted[0].draft.drafted > 0
 
 
 def test_windows_of_a_batch_accept_different_numbers():
@@ -324,6 +326,21 @@ def test_transcribe_with_a_draft(nano, drafts, audio_file):
     files = [file, np.zeros(24000, np.float32)]
     batched = list(model.transcribe_many(files, batch_size=2, language="en", temperature=0, draft_tokens=3))
     assert [s.tokens for s in batched[0]] == [s.tokens for s in expected]
+
+
+def test_a_draft_that_is_not_used_hears_nothing(drafts, mels, audio_file, monkeypatch):
+    """By its size it costs what the model costs, so its encoder does not run."""
+    model = drafts["random"]
+
+    def encode(mel):
+        raise AssertionError("the draft encodes audio")
+
+    monkeypatch.setattr(model._draft.model, "encode", encode)
+    [result] = model.decode(mels("words_tts_b"), language="en")
+    assert result.draft.drafted == 0 and result.draft.reason.startswith("does not pay at acceptance")
+    transcript = model.transcribe(audio_file("words_tts_b"), language="en", temperature=0)
+    assert list(transcript)
+    assert all(window.attempts[0].draft.drafted == 0 for window in transcript.windows)
 
 
 def test_audio_features_are_shared_where_the_encoders_are_the_same(drafts, mels, monkeypatch):

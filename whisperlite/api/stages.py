@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -175,12 +176,11 @@ class ModelStages:
         return decode(self._model, tokenizer, features, chosen, draft=self._draft_for(mel, features, chosen))
 
     def _draft_for(self, mel: np.ndarray, features: np.ndarray, options: DecodingOptions) -> Draft | None:
-        """The draft and what it hears: nothing where it cannot help, or where only features are known."""
+        """The draft and what it will hear: nothing where it cannot help, or where only features are known."""
         if self._draft is None:
             return None
-        heard = None
         if self._draft.shares_encoder:
-            heard = features
-        elif mel is not features and not not_used_because(options):
-            heard = self._draft.model.encode(mel)
-        return Draft(self._draft, heard)
+            return Draft(self._draft, features)
+        if mel is features or not_used_because(options):
+            return Draft(self._draft, None)
+        return Draft(self._draft, partial(self._draft.model.encode, mel))

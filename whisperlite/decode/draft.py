@@ -1,25 +1,22 @@
-"""A draft model: a smaller one that proposes tokens for the model to check; how many, and when.
+"""A draft model: a smaller one that proposes tokens for the model to check; whether it fits, and when it helps.
 
-In: two models, options, what became of earlier proposals. Out: ``DraftModel``, ``Draft``, ``DraftLength``.
-Knows nothing of: how proposals are made and checked (``speculative.py``), vocabularies.
+In: two models, options. Out: ``DraftModel``, ``Draft``.
+Knows nothing of: how proposals are made and checked (``speculative.py``), how many (``draft_length.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from whisperlite.decode.draft_length import DraftHistory
 from whisperlite.decode.options import DecodingOptions
 from whisperlite.decode.protocols import DecoderModel, ModelDims
 from whisperlite.errors import OptionError
 
-MAX_DRAFT_TOKENS = 12
-# What one more row costs the model, as a part of a step: 0.07 to 0.15 in tiny, base and small on one core.
-ROW_COST = 0.1
-# What is believed before anything is known: this part of so many tokens was accepted.
-PRIOR_ACCEPTED, PRIOR_TESTED = 0.8, 5.0
 AUDIO_POSITIONS = 1500
 
 
@@ -32,29 +29,58 @@ class DraftModel:
     model : DecoderModel
     shares_encoder : bool
         Its encoder is the other's, weight for weight: audio features of one are those of both.
-    step_cost : float
-        A step of the draft as a part of a step of the model.
+    history : DraftHistory
+        What it cost and how many of its tokens were accepted so far: kept from window to window, never a part of
+        what is decoded.
     """
 
     model: DecoderModel
     shares_encoder: bool
-    step_cost: float
+    history: DraftHistory
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A draft model and what it hears of the windows: audio features (A, T, D); None where it was not asked."""
+    """A draft model and what it hears of the windows.
+
+    Attributes
+    ----------
+    by : DraftModel
+    features : float32 (A, T, D), callable or None
+        Audio features, or what gives them when the draft is first used; None where it has not heard the audio.
+    """
 
     by: DraftModel
-    features: np.ndarray | None
+    features: np.ndarray | Callable[[], np.ndarray] | None
+
+    def heard(self) -> np.ndarray:
+        """Audio features (A, T, D) of all windows."""
+        assert self.features is not None, "the draft has heard nothing"
+        return self.features() if callable(self.features) else self.features
 
     def of(self, audios: Sequence[int]) -> Draft:
         """The same of some of the windows."""
-        return self if self.features is None else Draft(self.by, self.features[list(audios)])
+        if self.features is None:
+            return self
+        if callable(self.features):
+            return Draft(self.by, lambda: self.heard()[list(audios)])
+        return Draft(self.by, self.features[list(audios)])
 
 
-def make_draft_model(model: DecoderModel, draft: DecoderModel, shares_encoder: bool = False) -> DraftModel:
+def make_draft_model(
+    model: DecoderModel,
+    draft: DecoderModel,
+    shares_encoder: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> DraftModel:
     """A draft model, checked.
+
+    Parameters
+    ----------
+    model, draft : DecoderModel
+    shares_encoder : bool
+    clock : callable
+        Seconds, by which passes of both are weighed.
 
     Raises
     ------
@@ -74,7 +100,8 @@ def make_draft_model(model: DecoderModel, draft: DecoderModel, shares_encoder: b
             f"draft: it holds {draft.dims.n_text_ctx} tokens; the model holds {model.dims.n_text_ctx}; "
             "give a draft that holds as many"
         )
-    return DraftModel(draft, shares_encoder, step_reads(draft.dims) / step_reads(model.dims))
+    step_cost = step_reads(draft.dims) / step_reads(model.dims)
+    return DraftModel(draft, shares_encoder, DraftHistory(step_cost, clock))
 
 
 def step_reads(dims: ModelDims) -> int:
@@ -94,42 +121,3 @@ def not_used_because(options: DecodingOptions) -> str:
     if (options.beam_size or 1) > 1:
         return f"beam_size {options.beam_size}"
     return ""
-
-
-class DraftLength:
-    """How many tokens to draft next.
-
-    Parameters
-    ----------
-    step_cost : float
-        A step of the draft as a part of a step of the model.
-    fixed : int or None
-        Always so many; None weighs what a round is expected to give against what it costs.
-
-    Notes
-    -----
-    With tokens accepted independently with probability p, a round of k drafts gives ``(1 - p**(k+1)) / (1 - p)``
-    tokens (Leviathan et al., arXiv:2211.17192) and costs ``1 + k * (step_cost + ROW_COST)`` steps. p is estimated
-    from the rounds so far. Where no k gives more than one token for the cost of a step, the length is 0.
-    """
-
-    def __init__(self, step_cost: float, fixed: int | None = None) -> None:
-        self._fixed = fixed
-        self._costs = 1 + np.arange(MAX_DRAFT_TOKENS + 1) * (step_cost + ROW_COST)
-        self._accepted, self._tested = PRIOR_ACCEPTED * PRIOR_TESTED, PRIOR_TESTED
-
-    def note(self, accepted: int, tested: int) -> None:
-        """Of ``tested`` drafted tokens that the model came to, ``accepted`` were its own choice."""
-        self._accepted += accepted
-        self._tested += tested
-
-    @property
-    def acceptance(self) -> float:
-        """The estimate of p."""
-        return self._accepted / self._tested
-
-    def next(self) -> int:
-        if self._fixed is not None:
-            return self._fixed
-        gained = np.cumsum(self.acceptance ** np.arange(MAX_DRAFT_TOKENS + 1))
-        return int(np.argmax(gained / self._costs))

@@ -103,14 +103,22 @@ def decode(
     if draft is None and options.draft_tokens:
         raise OptionError(f"draft_tokens={options.draft_tokens} needs WhisperModel(..., draft=...)")
     unused = not_used_because(options)
-    if draft is not None and draft.features is not None and not unused:
+    history = length = None
+    if draft is not None and not unused:
+        unused = "it has not heard the audio"
+        if draft.features is not None:
+            history = draft.by.history
+            length, unused = history.length(n_audio, options.draft_tokens), history.refusal
+    if draft is not None and length is not None:
         batch = Batch(initial, 1, cross, tokenizer.no_speech)
-        found = search_with_draft(model, batch, draft, rules, tokenizer.eot, options, peaks)
+        found = search_with_draft(model, batch, draft, length, rules, tokenizer.eot, options, peaks)
     else:
         batch = Batch(initial, options.beam_size or options.best_of or 1, cross, tokenizer.no_speech)
         search = _make_search(options, tokenizer.eot, inputs, peaks)
-        use = None if draft is None else DraftUse(0, 0, unused or "it has not heard the audio")
+        use = None if draft is None else DraftUse(0, 0, unused)
         found = _search(model, batch, rules, search, tokenizer.eot, options, use)
+        if history is not None:
+            history.went_without(max(len(each.candidate.tokens) for each in found))
     results = []
     for audio, each in enumerate(found):
         best = each.candidate

@@ -13,14 +13,15 @@ ref: Leviathan et al., arXiv:2211.17192, at temperature 0.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from whisperlite.decode.alternatives import AlternativesRecorder
 from whisperlite.decode.choose import RowPeaks, probability
-from whisperlite.decode.draft import MAX_DRAFT_TOKENS, Draft, DraftLength
+from whisperlite.decode.draft import Draft
+from whisperlite.decode.draft_length import DraftLength, PassCosts
 from whisperlite.decode.grammar import GrammarRule
 from whisperlite.decode.greedy import GreedySearch
 from whisperlite.decode.options import DecodingOptions
@@ -112,6 +113,11 @@ class _Rows:
         self._cache = model.new_cache(len(batch.initial))
         self._held = np.zeros(len(batch.initial), dtype=np.int32)
 
+    @property
+    def held(self) -> np.ndarray:
+        """Tokens in each row, (A,)."""
+        return self._held
+
     def prefill(self) -> tuple[np.ndarray, np.ndarray]:
         """Read the contexts: logits (A, V) after the start of the transcript, and at the end."""
         self._held += [len(initial.tokens) for initial in self._batch.initial]
@@ -136,7 +142,15 @@ class _Rows:
 class _Drafter:
     """The draft model at work: proposes tokens from what it reads of the transcripts."""
 
-    def __init__(self, rows: _Rows, windows: Sequence[_Window], rules: Sequence[Rule], eot: int) -> None:
+    def __init__(
+        self,
+        rows: _Rows,
+        windows: Sequence[_Window],
+        rules: Sequence[Rule],
+        eot: int,
+        costs: PassCosts,
+        clock: Callable[[], float],
+    ) -> None:
         self._rows = rows
         self._windows = windows
         # A user's filter may count its calls. A grammar keeps where it stands, and here that is ahead of the model.
@@ -146,21 +160,29 @@ class _Drafter:
             if not isinstance(rule, UserFilter)
         ]
         self._eot = eot
+        self._costs, self._clock = costs, clock
         rows.prefill()
 
     def propose(self, count: int) -> np.ndarray:
         """Tokens (A, k), k at most ``count``; fewer where every window has come to its end."""
         windows = self._windows
+        started, note = self._clock(), self._costs.catch_up.note
         sampled = [window.sampled[0].tolist() for window in windows]
-        # All but the last two tokens are held: of those it proposed and the model took, it has not read the last.
-        self._rows.keep([0 if window.ended else len(window.tokens) - 2 for window in windows])
-        logits = self._rows.read(np.array([window.tokens[-2:] for window in windows]), last_only=True)
+        active = [row for row, window in enumerate(windows) if not window.ended]
+        # Of what it proposed and the model took it has not read the last; of steps without it, nothing.
+        n_new = max(max(1, len(windows[row].tokens) - int(self._rows.held[row])) for row in active)
+        self._rows.keep([0 if window.ended else len(window.tokens) - n_new for window in windows])
+        unread = [[self._eot] * n_new if window.ended else window.tokens[-n_new:] for window in windows]
+        logits = self._rows.read(np.array(unread), last_only=True)
         proposed: list[list[int]] = [[] for _ in windows]
         while True:
             for row, window in enumerate(windows):
                 proposed[row].append(self._eot if window.ended else self._choice(logits[row], sampled[row]))
                 sampled[row].append(proposed[row][-1])
             newest = [tokens[-1] for tokens in proposed]
+            now = self._clock()
+            note(now - started)
+            started, note = now, self._costs.draft_step.note
             if len(proposed[0]) == count or all(token == self._eot for token in newest):
                 return np.array(proposed, dtype=np.int32)
             logits = self._rows.read(np.array(newest)[:, None])
@@ -176,6 +198,7 @@ def search_with_draft(
     model: DecoderModel,
     batch: Batch,
     draft: Draft,
+    length: DraftLength,
     rules: Sequence[Rule],
     eot: int,
     options: DecodingOptions,
@@ -190,6 +213,8 @@ def search_with_draft(
         One row to a window.
     draft : Draft
         With features of the same windows.
+    length : DraftLength
+        How many tokens to draft; told what passes cost and how many tokens were accepted.
     rules : sequence of Rule
     eot : int
     options : DecodingOptions
@@ -207,30 +232,36 @@ def search_with_draft(
     no_speech_probs = [probability(row, batch.no_speech) for row in at_sot]
     for window, row in zip(windows, logits, strict=True):
         window.take(row)
-    length, reason = DraftLength(draft.by.step_cost, options.draft_tokens), ""
-    drafter, count = None, MAX_DRAFT_TOKENS
+    clock, costs = length.history.clock, length.costs
+    drafter, is_bound = None, False
+    began = started = clock()
     while not all(window.ended for window in windows):
-        if count:  # a draft that has fallen behind is not asked again
-            count = _possible(windows, model.dims.n_text_ctx, length.next())
-            if length.next() == 0:
-                reason = f"does not pay at acceptance {length.acceptance:.2f}"
+        count = _possible(windows, model.dims.n_text_ctx, length.next())
         main.keep([0 if window.ended else len(window.tokens) - 1 for window in windows])
         last = np.array([[window.tokens[-1]] for window in windows], dtype=np.int32)
         proposed = np.zeros((len(windows), 0), dtype=np.int32)
         if count:
-            drafter = drafter or _Drafter(_rows_of_draft(draft, batch), windows, rules, eot)
+            if drafter is None:
+                rows = _Rows(draft.by.model, replace(batch, cross=draft.by.model.cross_kv(draft.heard())))
+                drafter = _Drafter(rows, windows, rules, eot, costs, clock)
+                costs.start.note(clock() - started)
             proposed = drafter.propose(count)
+            started = clock()
         logits = main.read(np.concatenate([last, proposed], axis=1))  # (A, k + 1, V)
         for window, tokens, rows_of in zip(windows, proposed.tolist(), logits, strict=True):
             if not window.ended:
-                length.note(*window.check(tokens, rows_of))
-    return [window.found(p, reason) for window, p in zip(windows, no_speech_probs, strict=True)]
-
-
-def _rows_of_draft(draft: Draft, batch: Batch) -> _Rows:
-    assert draft.features is not None, "the draft has heard nothing"
-    model = draft.by.model
-    return _Rows(model, replace(batch, cross=model.cross_kv(draft.features)))
+                length.history.note(*window.check(tokens, rows_of))
+        ended = clock()
+        if n_drafted := proposed.shape[1]:
+            costs.checks[n_drafted].note(ended - started)
+        elif is_bound:  # the first step of a cache is bound to it
+            costs.plain.note(ended - started)
+        is_bound = is_bound or not n_drafted
+        started = ended
+    if not length.is_fixed:
+        n_tokens = max(len(window.tokens) - window.n_context for window in windows) - 1
+        length.history.went_with(len(windows), n_tokens, clock() - began)
+    return [window.found(p, length.reason) for window, p in zip(windows, no_speech_probs, strict=True)]
 
 
 def _possible(windows: Sequence[_Window], n_text_ctx: int, wanted: int) -> int:

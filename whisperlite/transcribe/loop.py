@@ -179,12 +179,16 @@ def _encode(model: Any, active: list[tuple[Job, WindowPlace]]) -> np.ndarray:
 def _draft(
     draft: DraftModel, active: list[tuple[Job, WindowPlace]], features: np.ndarray, options: TranscribeOptions
 ) -> Draft:
-    """The draft and what it hears of the windows; nothing where no temperature has a use for it."""
+    """The draft and what it will hear of the windows; nothing where no temperature has a use for it."""
     unused = 0 not in options.fallback.temperatures or not_used_because(options.decoding)
     if draft.shares_encoder or unused:
         return Draft(draft, features if draft.shares_encoder else None)
-    mels = [job.content.window(place.seek, place.n_frames, place.window_frames) for job, place in active]
-    return Draft(draft, draft.model.encode(np.stack(mels)))
+
+    def hear() -> np.ndarray:
+        mels = [job.content.window(place.seek, place.n_frames, place.window_frames) for job, place in active]
+        return draft.model.encode(np.stack(mels))
+
+    return Draft(draft, hear)
 
 
 def _change_language(job: Job, language: str, options: TranscribeOptions) -> None:
