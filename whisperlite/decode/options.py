@@ -121,7 +121,7 @@ class DecodingOptions:
     alternatives : int or None
         Keep the log-probability and the entropy of each token, and this many of the most probable tokens there.
     draft_tokens : int or None
-        Tokens that the draft model proposes at a time; None follows how many are accepted, 0 does without it.
+        Tokens that the draft model proposes at a time; None: as many as pay, by what passes cost; 0: none.
     rules : RuleOptions
         Further rules on logits.
 
