@@ -127,6 +127,7 @@ def test_costs_of_checks_between_those_measured():
 
 
 def measured(draft_step: float, check: float, row: float) -> DraftHistory:
+    """What is known after a window that lost ten steps."""
     history = DraftHistory(step_cost=0.1, clock=Clock())
     costs = history.costs(1)
     for _ in range(3):
@@ -135,6 +136,7 @@ def measured(draft_step: float, check: float, row: float) -> DraftHistory:
         costs.draft_step.note(draft_step)
         for k in range(1, MAX_DRAFT_TOKENS + 1):
             costs.checks[k].note(check + k * row)
+    history.went_with(1, n_tokens=50, seconds=60.0)
     return history
 
 
@@ -143,7 +145,8 @@ def measured(draft_step: float, check: float, row: float) -> DraftHistory:
     [
         (0.1, 1.2, 0.5, 2),
         (0.1, 1.2, 0.9, 7),
-        (0.1, 1.2, 0.4, None),  # 1.04 tokens for the time of one: too little to believe
+        (0.1, 1.2, 0.4, 2),  # 1.04 tokens for the time of one: of 40 tokens half as well
+        (0.1, 1.2, 0.3, None),
         (0.1, 1.2, 0.1, None),
         (0.57, 2.5, 0.9, None),
         (0.02, 1.0, 1.0, 11),
@@ -156,8 +159,21 @@ def test_the_length_that_promises_most(draft_step, check, accepted, expected):
     assert (length and length.next()) == expected
     fixed = history.length(1, fixed=5)
     assert [fixed.next() for _ in range(3)] == [5, 5, 5]
-    best = max(sum(accepted**i for i in range(k + 1)) / (check + k * (0.05 + draft_step)) for k in LENGTHS)
+    p = accepted + (accepted * (1 - accepted) / 40) ** 0.5
+    best = max(sum(p**i for i in range(k + 1)) / (check + k * (0.05 + draft_step)) for k in LENGTHS)
     assert (best > MARGIN) == (expected is not None)
+
+
+def test_a_few_rejections_are_no_reason_to_give_up():
+    """Of a draft that promises much; what is believed of one that was never tried is not raised."""
+    history = measured(0.1, 1.2, 0.05)
+    assert history.possible_acceptance == history.acceptance == 0.8
+    for _ in range(4):
+        history.note(0, 1)
+    assert history.acceptance < 0.45 and history.pays(1)
+    for _ in range(8):
+        history.note(0, 1)
+    assert not history.pays(1)
 
 
 def test_acceptance_of_late():

@@ -23,7 +23,8 @@ PRIOR_ACCEPTED, PRIOR_TESTED, PRIOR_TOKENS = 0.8, 5.0, 50.0
 # Older tokens fade: the part accepted is that of about so many.
 REMEMBERED_TOKENS = 40.0
 # In steps of the model. Where a draft does not pay, looking again may cost this part of what is decoded without it;
-# the first look is taken to cost FIRST_LOOK. Where it should pay and yet loses, it stops at MAX_DEBT.
+# the first look at one that does not pay by its size is taken to cost FIRST_LOOK. Where it should pay and yet
+# loses, it stops at MAX_DEBT.
 LOOKING_PART, FIRST_LOOK, MAX_DEBT = 0.02, 75.0, 150.0
 # The best of several estimates promises too much: it must promise this many times what steps without a draft give.
 MARGIN = 1.05
@@ -115,7 +116,8 @@ class DraftHistory:
     tokens (Leviathan et al., arXiv:2211.17192). p is the part accepted of late, what a round costs is measured.
 
     A draft is used where some k gives more tokens for the time than steps without it, and where a window's gain is
-    more than the draft costs before its first token. Elsewhere windows go without it, but for looks now and then.
+    more than the draft costs before its first token; for both p is taken as high as it may well be. Elsewhere
+    windows go without it, but for looks now and then.
     What drafting loses is kept as a debt, in steps, which windows without a draft pay off with ``LOOKING_PART`` of
     their own: with debt there is no look, and above ``MAX_DEBT`` no draft, whatever it promises.
     """
@@ -124,8 +126,9 @@ class DraftHistory:
         self.step_cost, self.clock = step_cost, clock
         self._accepted, self._tested = PRIOR_ACCEPTED * PRIOR_TESTED, PRIOR_TESTED
         self._costs: dict[int, PassCosts] = {}
+        self._has_tested = False
         self._n_tokens = Recent()
-        self._debt = FIRST_LOOK
+        self._debt = 0.0 if self.pays(1) else FIRST_LOOK
 
     def costs(self, n_windows: int) -> PassCosts:
         """Of passes over so many windows."""
@@ -136,8 +139,15 @@ class DraftHistory:
         """The estimate of p."""
         return self._accepted / self._tested
 
+    @property
+    def possible_acceptance(self) -> float:
+        """What p may well be: a few tokens are no reason to give up. What is believed untested is not doubted."""
+        p = self.acceptance
+        return min(1.0, p + float(np.sqrt(p * (1 - p) / self._tested))) if self._has_tested else p
+
     def note(self, accepted: int, tested: int) -> None:
         """Of ``tested`` drafted tokens that the model came to, ``accepted`` were its own choice."""
+        self._has_tested = self._has_tested or tested > 0
         self._accepted += accepted
         self._tested += tested
         self._fade(REMEMBERED_TOKENS)
@@ -146,14 +156,14 @@ class DraftHistory:
         part = min(1.0, n_tokens / self._tested)
         self._accepted, self._tested = self._accepted * part, self._tested * part
 
-    def rates(self, n_windows: int) -> np.ndarray:
+    def rates(self, n_windows: int, acceptance: float) -> np.ndarray:
         """Tokens of a window for the time, by the number of drafted ones, (13,)."""
-        gained = np.cumsum(self.acceptance ** np.arange(MAX_DRAFT_TOKENS + 1))
+        gained = np.cumsum(acceptance ** np.arange(MAX_DRAFT_TOKENS + 1))
         return gained / self.costs(n_windows).rounds()
 
     def pays(self, n_windows: int) -> bool:
-        """Whether a window is expected to be decoded faster with the draft than without."""
-        rates, costs = self.rates(n_windows), self.costs(n_windows)
+        """Whether a window may well be decoded faster with the draft than without."""
+        rates, costs = self.rates(n_windows, self.possible_acceptance), self.costs(n_windows)
         gain = 1 / rates[0] - MARGIN / rates[list(LENGTHS)].max()  # of each token
         start = (costs.start.value or 0.0) if costs.plain.value is not None else 0.0
         return bool(gain > 0 and (self._n_tokens.value or PRIOR_TOKENS) * gain > start)
@@ -223,9 +233,10 @@ class DraftLength:
         if self.reason or self._n_plain:
             self._n_plain = max(0, self._n_plain - 1)
             return 0
-        rates = self.history.rates(self._n_windows)
-        best = LENGTHS[int(np.argmax(rates[list(LENGTHS)]))]
-        if rates[best] <= MARGIN * rates[0] and self._n_rounds >= self._least_rounds:
+        history, lengths = self.history, list(LENGTHS)
+        best = LENGTHS[int(np.argmax(history.rates(self._n_windows, history.acceptance)[lengths]))]
+        possible = history.rates(self._n_windows, history.possible_acceptance)
+        if possible[lengths].max() <= MARGIN * possible[0] and self._n_rounds >= self._least_rounds:
             self.reason = self.history.refusal
             return 0
         self._n_rounds += 1
