@@ -222,9 +222,10 @@ class DraftLength:
         self.reason = ""
         self.is_fixed = fixed is not None
         self._n_windows, self._fixed = n_windows, fixed
-        self._least_rounds = LOOK_ROUNDS if looks else 0
+        learns = looks or self.costs.plain.value is None
+        self._least_rounds = LOOK_ROUNDS if learns else 0
         self._n_rounds = 0
-        self._n_plain = PLAIN_STEPS if looks or self.costs.plain.value is None else 0
+        self._n_plain = PLAIN_STEPS if learns else 0
 
     def next(self) -> int:
         """Tokens to draft; 0 for a step of the model, to know its cost or, with a ``reason``, for good."""
