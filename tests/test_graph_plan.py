@@ -129,14 +129,6 @@ def test_row_pitch(kind: str, width: int, pitch: int) -> None:
     assert (given.kind, given.key, given.strides) == ("input", "x", (3 * width * 4, width * 4, 4))
 
 
-def test_frames_of_a_mel_have_no_pitch() -> None:
-    graph = Graph()
-    x = graph.add("transpose_frames", [graph.input("mel", Fact(FLOAT32, (2, 80, 40)))], pad=1)
-    graph.output("y", graph.add("gelu", [x]))
-    plan = make_plan(graph, {})
-    assert plan.buffers[plan.steps[0]].strides == (42 * 320, 320, 4)
-
-
 def test_views_and_in_place_results_share_bytes() -> None:
     plan = make_plan(optimize(graph_models.decoder(1)), graph_models.SIZES)
     found = {node.op: i for i, node in plan.graph}

@@ -13,9 +13,6 @@ from kernel_memory import Guarded, float_bits, round_up, rows
 from numba import njit, types
 from numba.extending import intrinsic
 
-from whisperlite.errors import BackendError
-from whisperlite.graph import Fact, Graph, make_plan
-from whisperlite.graph.passes import optimize
 from whisperlite.kernels import (
     attention,
     attention_int8,
@@ -36,9 +33,7 @@ from whisperlite.kernels.rounding import (
 )
 from whisperlite.kernels.rounding_rows import normalize_rows, round_to_bytes
 from whisperlite.kernels.rows import layer_norm_f32
-from whisperlite.runtime.executor import Program, Workspace
 from whisperlite.runtime.panels import int8_chunk, new_panels, pack_f32, pack_int8, round_int8, unpack_int8
-from whisperlite.runtime.weights import Weights
 
 ROOT = Path(__file__).parent.parent
 
@@ -559,75 +554,3 @@ def test_embedding_reads_the_same_weights():
     out.check()
     want = unpack_int8(panels.array)[[3, 69]] + positions.array[[4, 5]]
     np.testing.assert_allclose(out.array[0], want, atol=1e-5)
-
-
-class _Parameters:
-    def __init__(self, **arrays):
-        self.arrays = arrays
-
-    def read(self, name):
-        return self.arrays[name]
-
-    def release(self):
-        pass
-
-
-def frames_program(n_mels, n_frames, n_out, stride, backend, batch=2):
-    """A convolution of mels in bytes, and what its weight was rounded to."""
-    rng = np.random.default_rng(n_mels)
-    arrays = {"w": rng.standard_normal((n_out, n_mels, 3)), "b": rng.standard_normal(n_out)}
-    weights = Weights(_Parameters(**{name: x.astype(np.float32) for name, x in arrays.items()}))
-    graph = Graph()
-    x = graph.add("transpose_frames", [graph.input("mel", Fact("float32", (batch, n_mels, n_frames)))])
-    parts = [graph.weight("w", Fact("int8_long", (n_out, n_mels, 3))), graph.weight("b", Fact("float32", (n_out,)))]
-    graph.output("y", graph.add("conv1d", [x, *parts], stride=stride))
-    program = Program(make_plan(optimize(graph), {}), weights, Workspace(), backend, 1)
-    return program, lambda: weights.array(("w",), (n_out, n_mels, 3), "int8_long"), arrays["b"]
-
-
-@pytest.mark.parametrize("n_frames", [20, 200])
-@pytest.mark.parametrize("n_mels, n_out, stride", [(80, 384, 1), (128, 288, 1), (80, 320, 2), (80, 64, 1)])
-def test_short_frames_that_follow_each_other_are_one_row(n_mels, n_out, stride, n_frames):
-    """Few rows, many, many of a small matrix: all frames of a row share a scale and one sum."""
-    mel = np.random.default_rng(0).uniform(-1, 1, (2, n_mels, n_frames)).astype(np.float32)
-    program, kept, bias = frames_program(n_mels, n_frames, n_out, stride, "numba")
-    got = program.run({"mel": mel})["y"]
-    weight = kept().astype(np.float64)
-    steps = np.abs(weight).max((1, 2)) / 127
-    codes = weight / steps[:, None, None]
-    assert np.abs(codes - np.rint(codes)).max() < 1e-3  # one scale for a column of all frames
-    padded = np.pad(mel, ((0, 0), (0, 0), (1, 1)))
-    windows = np.stack([padded[:, :, t : t + 3] for t in range(0, n_frames, stride)], 1)
-    want = np.einsum("btmk,nmk->btn", windows, weight) + bias
-    n_rows = n_frames // stride
-    is_fine = matmul_int8.rounds_to_two_bytes(n_rows, 3 * n_mels * n_out)
-    assert np.abs(got - want).max() <= (3e-4 if is_fine else 0.018) * np.abs(want).max()
-    shadow = frames_program(n_mels, n_frames, n_out, stride, "numpy")[0].run({"mel": mel})["y"]
-    assert np.abs(shadow - want).max() <= 0.018 * np.abs(want).max()
-
-
-def test_frames_with_a_pitch_are_refused_where_they_would_be_one_row():
-    graph = Graph()
-    x = graph.add("gelu", [graph.input("x", Fact("float32", (1, 40, 80)))])
-    graph.output("y", graph.add("linear", [x, graph.weight("w", Fact("int8_long", (320, 80, 3)))], taps=3))
-    weights = Weights(_Parameters(w=np.zeros((320, 80, 3), np.float32)))
-    with pytest.raises(BackendError, match="frames of 80 with a pitch"):
-        Program(make_plan(graph, {}), weights, Workspace(), "numba", 1)
-
-
-def test_a_convolution_reads_frames_of_another_whose_width_is_no_whole_panels():
-    rng = np.random.default_rng(0)
-    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in
-              (("v", (80, 80, 3)), ("w", (320, 80, 3)), ("a", (80,)), ("b", (320,)))}  # fmt: skip
-    mel = rng.uniform(-1, 1, (2, 80, 100)).astype(np.float32)
-    graph = Graph()
-    x = graph.add("transpose_frames", [graph.input("mel", Fact("float32", mel.shape))])
-    for weight, bias in (("v", "a"), ("w", "b")):
-        given = graph.weight(weight, Fact("int8_long", arrays[weight].shape))
-        x = graph.add("conv1d", [x, given, graph.weight(bias, Fact("float32", arrays[bias].shape))])
-    graph.output("y", x)
-    plan = make_plan(optimize(graph), {})
-    weights = [Weights(_Parameters(**arrays)) for _ in range(2)]
-    made = [Program(plan, weights[0], Workspace(), "numba", 1), Program(plan, weights[1], Workspace(), "numpy", 1)]
-    got, want = (program.run({"mel": mel})["y"].copy() for program in made)
-    assert relative(got, want) < 0.02

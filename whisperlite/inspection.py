@@ -74,7 +74,7 @@ def memory_needed(checkpoint: Checkpoint, compute_type: str) -> Memory:
 def _packed_bytes(shape: tuple[int, ...], dtype: str) -> int:
     if dtype in BYTE_CHUNKS:
         n_in = prod(shape[1:])
-        return -(-shape[0] // PANEL) * PANEL * (n_in + INT8_HEAD * n_in // int8_chunk(shape[1], dtype, *shape[2:]))
+        return -(-shape[0] // PANEL) * PANEL * (n_in + INT8_HEAD * n_in // int8_chunk(shape[1], dtype))
     if dtype in _ITEM_BYTES:
         axis = 0 if len(shape) > 1 else -1  # a matrix has panels of whole rows
         padded = prod(shape) // shape[axis] * (-(-shape[axis] // PANEL) * PANEL)

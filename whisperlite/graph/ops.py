@@ -88,8 +88,6 @@ class Op:
         Index of the input that the op overwrites and returns.
     packed : bool
         The result is dense panels, without a row pitch, in the dtype of the attribute ``dtype``.
-    dense : bool
-        Rows of the result have no pitch: several frames are one longer row.
     """
 
     slots: tuple[Slot, ...]
@@ -100,7 +98,6 @@ class Op:
     view: bool = False
     in_place: int | None = None
     packed: bool = False
-    dense: bool = False
 
 
 def _from_attr(name: str) -> Derive:
@@ -255,14 +252,12 @@ OPS: Mapping[str, Op] = MappingProxyType(
             attrs={"pad": Attr("int", 0, minimum=0)},
             result="B padded M",
             derived={"padded": _padded},
-            dense=True,
         ),
         "pad_frames": Op(
             slots=(Slot("x", "B F D"),),
             attrs={"pad": Attr("int", minimum=1)},
             result="B padded D",
             derived={"padded": _padded},
-            dense=True,
         ),
         "conv1d": Op(
             slots=(Slot("x", "B F N"), Slot("weight", "D N taps", WEIGHT_DTYPES), Slot("bias", "D")),

@@ -214,7 +214,7 @@ def _layout(
     else:
         kind = "output" if i in outputs else "arena"
         key = outputs.get(i, "")
-        pitched = node.fact.dtype == FLOAT32 and not (OPS[node.op].packed or OPS[node.op].dense)
+        pitched = node.fact.dtype == FLOAT32 and not OPS[node.op].packed
     n_item = item_bytes(node.fact.dtype)
     first = index.get(i, -1)
     end = last.get(i, first)

@@ -74,7 +74,7 @@ def _huge_pages(n_bytes: int) -> NDArray[Any]:
 
 def new_panels(dtype: str, n_out: int, n_in: int, pool: Pool | None = None, taps: int = 1) -> NDArray[Any]:
     """Uninitialised panels for a weight (D, K), K of ``taps`` frames, kept in a floating dtype or in bytes."""
-    chunk = int8_chunk(n_in // taps, dtype, taps) if dtype in BYTE_CHUNKS else 1
+    chunk = int8_chunk(n_in // taps, dtype) if dtype in BYTE_CHUNKS else 1
     inner, stored = {
         "float32": ((n_in, PANEL), np.float32),
         "float16": ((n_in, PANEL), np.float16),
@@ -272,13 +272,8 @@ def unpack_codes(panels: NDArray[Any], bits: int, size: int, zero: int | None) -
     return (codes * scales + minima).reshape(n_panels * PANEL, -1)
 
 
-def int8_chunk(n_in: int, dtype: str = "int8", taps: int = 1) -> int:
-    """Steps of K, which is ``taps`` frames of ``n_in``, that share a scale in panels of bytes.
-
-    All frames where they are no longer than a long chunk, else some of one; 0 where ``n_in`` does not allow any.
-    """
-    if taps > 1 and dtype == "int8_long" and int8_chunk(n_in) and taps * n_in <= max(BYTE_CHUNKS[dtype]):
-        return taps * n_in
+def int8_chunk(n_in: int, dtype: str = "int8") -> int:
+    """Steps of K that share a scale in panels of bytes; 0 where K does not allow any."""
     return next((chunk for chunk in BYTE_CHUNKS[dtype] if n_in % chunk == 0), 0)
 
 

@@ -83,7 +83,7 @@ class Weights:
         if key not in self._panels:
             codes = self._row_codes(parts) if dtype in BYTE_CHUNKS else None
             if codes is not None:
-                self._panels[key] = pack_row_codes(*codes, int8_chunk(shape[1], dtype, *shape[2:]))
+                self._panels[key] = pack_row_codes(*codes, int8_chunk(shape[1], dtype))
             elif dtype in PACK:
                 self._panels[key] = self._to_pack(parts, shape, dtype)
             else:
@@ -125,7 +125,7 @@ class Weights:
                 if dtype in BYTE_CHUNKS:
                     made = np.array(self._stacked(parts, shape), np.float32)
                     if self._row_codes(parts) is None:
-                        made = round_int8(made, int8_chunk(shape[1], dtype, *shape[2:]))
+                        made = round_int8(made, int8_chunk(shape[1], dtype))
                 elif dtype in ROUND:
                     made = ROUND[dtype](np.array(self._stacked(parts, shape), np.float32))
                 else:

@@ -2,14 +2,11 @@
 
 In: a graph with `pad_frames`. Out: the same value, padded by the `linear` or `transpose_frames` before.
 Knows nothing of: convolutions.
-
-A `linear` writes whole panels. Where its frames are none, `pad_frames` stays, which leaves no gaps between them.
 """
 
 from __future__ import annotations
 
 from whisperlite.graph.arena import Graph, Node, NodeId
-from whisperlite.graph.ops import PANEL
 from whisperlite.graph.passes.rewrite import Rewriter, rewrite
 
 
@@ -21,9 +18,7 @@ def fuse_padding(graph: Graph) -> Graph:
 def _visit(rewriter: Rewriter, i: NodeId, node: Node) -> NodeId:
     if node.op == "pad_frames" and rewriter.can_absorb(node.inputs[0]):
         producer = rewriter.new[rewriter.made[node.inputs[0]]]
-        width = producer.fact.shape[-1]
-        whole_panels = isinstance(width, int) and width % PANEL == 0
-        if producer.op == "transpose_frames" or (producer.op == "linear" and whole_panels):
+        if producer.op in ("linear", "transpose_frames"):
             pad = producer.attrs["pad"] + node.attrs["pad"]
             return rewriter.new.add(producer.op, producer.inputs, producer.name, **{**producer.attrs, "pad": pad})
     return rewriter.copy(node)

@@ -109,14 +109,7 @@ def lower_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> list[Cal
     scratch = 0
     if dtype in BYTE_CHUNKS:
         kernel, item_bytes = matmul_int8.matmul_int8, 1.0
-        chunk = int8_chunk(n_in, dtype, taps)
-        if chunk > n_in:  # frames that follow each other, all of a row in one chunk
-            if lda != WEIGHT_BYTES["float32"] * n_in:
-                raise BackendError(f"op 'linear' has no kernel for {dtype} and frames of {n_in} with a pitch")
-            more, scratch = _int8_arguments(low, x, chunk, n_rows, chunk, n_out)
-            more |= {"taps": 1, "n_in": chunk, "ldf": stride * lda}
-        else:
-            more, scratch = _int8_arguments(low, x, chunk, n_rows, n_in, n_out, taps, stride)
+        more, scratch = _int8_arguments(low, x, dtype, n_rows, n_out, taps, stride)
         arguments |= more
     elif with_dot:
         kernel, item_bytes = matmul_bf16.matmul_bf16_dot, WEIGHT_BYTES[dtype]
@@ -140,7 +133,7 @@ def lower_norm_linear(low: Lowering, node: NodeId, attrs: dict[str, Any]) -> lis
     n_in, n_out = low.buffer(x).shape[-1], low.buffer(node).shape[-1]
     if dtype not in BYTE_CHUNKS:
         raise BackendError(f"op 'norm_linear' has no kernel for {dtype} weights")
-    more, scratch = _int8_arguments(low, x, int8_chunk(n_in, dtype), n_rows, n_in, n_out)
+    more, scratch = _int8_arguments(low, x, dtype, n_rows, n_out)
     arguments = _matmul_arguments(low, node, x, weight, bias, n_rows) | more
     arguments |= {"gamma": low.table(gamma).ctypes.data, "beta": low.table(beta).ctypes.data}
     arguments["eps_bits"] = float_bits(attrs["eps"])
@@ -173,10 +166,11 @@ def _matmul_arguments(
 
 
 def _int8_arguments(
-    low: Lowering, x: NodeId, chunk: int, n_rows: int, n_in: int, n_out: int, taps: int = 1, stride: int = 1
+    low: Lowering, x: NodeId, dtype: str, n_rows: int, n_out: int, taps: int = 1, stride: int = 1
 ) -> tuple[dict[str, int | Ref], int]:
     """What ``matmul_int8`` is told beside, without a norm, and the bytes of scratch of a thread."""
-    is_fine = matmul_int8.rounds_to_two_bytes(n_rows, taps * n_in * n_out)
+    n_in = low.buffer(x).shape[-1]
+    chunk, is_fine = int8_chunk(n_in, dtype), matmul_int8.rounds_to_two_bytes(n_rows, taps * n_in * n_out)
     scratch = matmul_int8.int8_scratch_bytes(n_rows, n_in, taps, stride, chunk, is_fine)
     arguments: dict[str, int | Ref] = {
         "ldf": low.stride(x),
